@@ -1,0 +1,251 @@
+"""Every setting, timeout and limit, in one place, validated before anything runs.
+
+Owns: the names of settings, their defaults, and where they come from (flags over environment over file over
+default). Must not know: sockets, channels, engines; it only carries values to them.
+
+A field name carries its unit. Every timeout says who suffers when it fires.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rawstream.errors import ConfigError
+
+DEFAULT_PORT = 58055
+DEFAULT_ENGINE = "http://127.0.0.1:6878"
+CONFIG_FILE_NAME = "rawstream.toml"
+
+LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
+PRIVATE_NETWORKS = (
+    *LOOPBACK_NETWORKS,
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+)
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Timeouts(BaseModel):
+    """Seconds, each with the one who suffers when it fires."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # -- viewers' connections --
+    request_head_seconds: Seconds = 10.0  # a client that opens a socket and sends half a head
+    request_body_seconds: Seconds = 30.0  # a client that announces a body and does not send it
+    keep_alive_seconds: Seconds = 75.0  # an idle connection between two requests
+    drain_seconds: Seconds = 10.0  # a peer that does not take the end of an answer: aborted
+    shutdown_seconds: Seconds = 10.0  # viewers still connected when the operator stops the server
+
+    # -- a channel's start and end --
+    hold_seconds: Seconds = 30.0  # a viewer who waits for a channel's first picture: 503
+    hold_impatient_seconds: Seconds = 6.5  # the same for players that give up at 8 s and ask again
+    failure_memory_seconds: Seconds = 5.0  # a viewer who asks for a channel that has just failed
+    linger_seconds: Annotated[float, Field(ge=0, le=86_400)] = 20.0  # nobody: the engine's slot
+
+    # -- engines --
+    engine_connect_seconds: Seconds = 3.0  # the engine's turn passes to the next one
+    engine_resolve_seconds: Seconds = 3.0  # an id is started without knowing its infohash
+    engine_start_seconds: Seconds = 50.0  # a start whose JSON never comes
+    engine_first_byte_seconds: Seconds = 30.0  # a start that never brings bytes (extended while it loads)
+    engine_first_byte_limit_seconds: Seconds = 60.0  # the same, however much it loads
+    engine_stop_seconds: Seconds = 3.0  # an engine that does not answer a stop
+    engine_stat_seconds: Seconds = 3.0  # a stat answer that never comes
+    engine_probe_seconds: Seconds = 3.0  # an engine that does not answer the health probe
+    engine_stat_interval_seconds: Seconds = 2.0  # nobody: how old the shown peers and speeds may be
+    engine_probe_interval_seconds: Seconds = 20.0  # nobody: how long a dead engine goes unnoticed
+    engine_preload_retry_seconds: Seconds = 1.0  # nobody: the pause between two tries in preload
+
+    # -- reading a source --
+    source_connect_seconds: Seconds = 5.0  # a direct source that does not accept
+    source_head_seconds: Seconds = 15.0  # a direct source that accepts and says nothing
+    silence_look_seconds: Seconds = 2.0  # nobody: when a silent source is asked for its state
+    silence_act_seconds: Seconds = 5.5  # a silent source: it is left for the next rung
+    recover_seconds: Seconds = 90.0  # viewers of a channel that no rung of the ladder brings back
+    random_access_wait_seconds: Seconds = 15.0  # viewers of a stream that never shows an entry point
+
+    # -- slow viewers --
+    viewer_stall_seconds: Seconds = 60.0  # a viewer who acknowledges nothing: aborted
+
+    @classmethod
+    def for_tests(cls, **changes: float) -> Timeouts:
+        """The same machine, faster: each value short enough that a test ends soon."""
+        short: dict[str, Any] = {
+            "drain_seconds": 2.0,
+            "shutdown_seconds": 2.0,
+            "linger_seconds": 0.3,
+            "failure_memory_seconds": 0.5,
+            "engine_stat_interval_seconds": 0.2,
+            "engine_probe_interval_seconds": 0.5,
+            "engine_preload_retry_seconds": 0.1,
+            "silence_look_seconds": 0.4,
+            "silence_act_seconds": 1.0,
+            "recover_seconds": 20.0,
+        }
+        return cls(**{**short, **changes})
+
+
+class Limits(BaseModel):
+    """Bytes and counts. Every buffer in the program has its bound here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # -- HTTP, viewers' side (RFC 9112 §2.2 and §5 leave them to us) --
+    request_head_bytes: int = Field(default=32 * 1024, ge=1024)  # 431 above
+    request_header_count: int = Field(default=100, ge=10)  # 431 above
+    request_target_bytes: int = Field(default=8 * 1024, ge=256)  # 414 above
+    request_body_bytes: int = Field(default=1024 * 1024, ge=0)  # 413 above
+    pipelined_requests: int = Field(default=16, ge=1)  # reading pauses above
+    connections: int = Field(default=20_000, ge=1)  # further ones are shed with 503
+    held_viewers: int = Field(default=5_000, ge=1)  # waiting for a channel's first picture
+
+    # -- HTTP, engines' side --
+    response_head_bytes: int = Field(default=64 * 1024, ge=1024)
+    response_body_bytes: int = Field(default=1024 * 1024, ge=1024)  # documents, not streams
+    redirects: int = Field(default=3, ge=0)
+
+    # -- a viewer's socket --
+    write_high_bytes: int = Field(default=64 * 1024, ge=4096)
+    write_low_bytes: int = Field(default=16 * 1024, ge=0)
+    not_sent_low_bytes: int = Field(default=128 * 1024, ge=4096)  # TCP_NOTSENT_LOWAT
+
+    # -- the ring --
+    ring_seconds: float = Field(default=60.0, ge=1)
+    ring_bytes: int = Field(default=32 * 1024 * 1024, ge=188 * 1024)  # kept at least, whatever its age
+    ring_cap_bytes: int = Field(default=96 * 1024 * 1024, ge=188 * 1024)  # never above
+    rings_budget_bytes: int = Field(default=2 * 1024 * 1024 * 1024, ge=1024 * 1024)  # all together
+    chunk_bytes: int = Field(default=348 * 188, ge=188)  # 65,424: whole packets below 64 KiB
+    batch_window_max_seconds: float = Field(default=0.5, ge=0)
+    writes_per_second: int = Field(default=10_000, ge=100)  # the budget that sets the batch window
+    catch_up_chunks: int = Field(default=8, ge=1)  # per viewer and turn of the loop
+
+    # -- channels --
+    join_seconds: float = Field(default=2.0, ge=0)
+    channels: int = Field(default=200, ge=1)
+
+
+def _engine_url(value: str) -> str:
+    """Normalise an engine's address to `http://host:port`, nothing behind it."""
+    text = value.strip().rstrip("/")
+    if "://" not in text:
+        text = "http://" + text
+    parts = urlsplit(text)
+    try:
+        port = parts.port or 6878
+    except ValueError as error:
+        raise ValueError(f"'{value}' has no usable port") from error
+    if parts.scheme != "http":
+        raise ValueError(f"'{value}': an engine is reached over http://")
+    if not parts.hostname or parts.username or parts.password or parts.path or parts.query:
+        raise ValueError(f"'{value}' is not an address like http://127.0.0.1:6878")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"http://{host}:{port}"
+
+
+EngineUrl = Annotated[str, AfterValidator(_engine_url)]
+
+
+class Config(BaseSettings):
+    """All settings. Sources, strongest first: flags, `RAWSTREAM_*`, the TOML file, the defaults here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RAWSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = ""  # empty: every IPv4 and IPv6 address
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
+    extra_ports: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    data: Path = Path("rawstream-data")
+    engines: tuple[EngineUrl, ...] = (DEFAULT_ENGINE,)
+    engine_capacity: int = Field(default=4, ge=1)  # channels at a time on one engine
+    ace_networks: tuple[Network, ...] = tuple(ipaddress.ip_network(n) for n in PRIVATE_NETWORKS)
+    operator_networks: tuple[Network, ...] = tuple(
+        ipaddress.ip_network(n) for n in LOOPBACK_NETWORKS
+    )
+    trusted_proxies: tuple[Network, ...] = ()
+    log_level: str = "info"
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+
+    @field_validator("engines", mode="after")
+    @classmethod
+    def _some_engine_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError("one of debug, info, warning, error")
+        return value.lower()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The TOML file as the weakest source; read by `load_config`, which names the file in errors."""
+
+    values: ClassVar[dict[str, Any]] = {}
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self.values)
+
+
+def load_config(file: Path | None = None, **flags: Any) -> Config:
+    """Read and validate all settings.
+
+    `file`: the TOML file; None looks for `rawstream.toml` in the working directory and does without it.
+    `flags`: values from the command line; None means not given.
+
+    Raises ConfigError, naming the setting (or the file and line) and what is wrong with it.
+    """
+    values: dict[str, Any] = {}
+    path = file if file is not None else Path(CONFIG_FILE_NAME)
+    if file is not None or path.is_file():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(str(path), error.strerror or "can't be read") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(str(path), f"not valid TOML: {error}") from error
+    _FileSource.values = values
+    try:
+        return Config(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            problem = "no such setting"
+        raise ConfigError(name, problem) from error
+    except Exception as error:  # pydantic-settings wraps a bad JSON value of a variable in its own class
+        if type(error).__name__ != "SettingsError":
+            raise
+        raise ConfigError("RAWSTREAM_*", str(error)) from error
+    finally:
+        _FileSource.values = {}
