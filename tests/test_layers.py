@@ -1,0 +1,93 @@
+"""The module order of the design, read out of the imports: a module imports only modules above it.
+
+A total order has no cycles, and it tells a reader where to begin.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rawstream
+
+PACKAGE = Path(rawstream.__file__).parent
+
+ORDER = (
+    # ground
+    "errors",
+    "config",
+    # formats
+    "mpegts",
+    # wire
+    "protocol",
+    "http_client",
+    "journal",
+    "engine_client",
+    # live
+    "mux",
+    "channels",
+    # faces
+    "ace",
+    "metrics",
+    "status",
+    "routes",
+    # process
+    "simulator",
+    "doctor",
+    "workers",
+    "cli",
+)
+
+# sans-IO: bytes in, values out (style rule 6). Neither loop nor clock nor disk nor log may come in.
+PURE = ("errors", "mpegts")
+NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
+
+
+def imports(source: str) -> Iterator[str]:
+    """The dotted names a module imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None, "an absolute import names its module"
+            if node.module == "rawstream":
+                yield from (f"rawstream.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def ours(source: str) -> set[str]:
+    """The modules of the package among them; the version in `rawstream/__init__.py` is nobody's layer."""
+    found = {name.split(".")[1] for name in imports(source) if name.startswith("rawstream.")}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_modules_above_it(module: str) -> None:
+    assert module in ORDER, f"{module} has no place in the order; the design names one"
+    above = ORDER[: ORDER.index(module)]
+    below = ours((PACKAGE / f"{module}.py").read_text()) - set(above)
+    assert not below, f"{module} imports {sorted(below)}, which stand below it"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_reaches_for_no_loop_clock_disk_or_log(module: str) -> None:
+    path = PACKAGE / f"{module}.py"
+    found = {name.split(".")[0] for name in imports(path.read_text())} & NOT_IN_PURE
+    assert not found, f"{module} imports {sorted(found)}"
+
+
+def test_the_reader_of_imports_sees_every_way_of_writing_one() -> None:
+    source = (
+        "import rawstream.mux\n"
+        "from rawstream import channels, __version__\n"
+        "from rawstream.errors import ConfigError\n"
+        "def late():\n    from rawstream.cli import main\n"
+    )
+    assert ours(source) == {"mux", "channels", "errors", "cli"}
