@@ -1,7 +1,7 @@
 """Real players for the tests: found on the PATH, run as an ordinary user.
 
-At a desk a missing player skips the test. Under `CI=true` it fails, because there `.ci/run` was to install it: a green
-run must mean that the players were really asked.
+At a desk a missing player skips the test. Under `CI=true` it fails, because there `.ci/run` was to
+install it: a green run must mean that the players were really asked.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def find_program(name: str) -> str:
 def player_command(name: str, *arguments: str) -> Sequence[str]:
     """The argument vector that runs a player as an ordinary user.
 
-    VLC refuses to run as root, and no test should show that something works only for root: as root the program is
-    started through runuser with a home it may write to.
+    VLC refuses to run as root, and no test should show that something works only for root: as root
+    the program is started through runuser with a home it may write to.
     """
     path = find_program(name)
     if os.geteuid() != 0:

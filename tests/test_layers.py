@@ -63,7 +63,7 @@ def imports(source: str) -> Iterator[str]:
 
 
 def ours(source: str) -> set[str]:
-    """The modules of the package among them; the version in `rawstream/__init__.py` is nobody's layer."""
+    """The modules of the package among them; the version in `__init__.py` is in no layer."""
     found = {name.split(".")[1] for name in imports(source) if name.startswith("rawstream.")}
     return found - {"__version__"}
 

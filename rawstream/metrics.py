@@ -1,0 +1,256 @@
+"""The numbers for Prometheus: one collector that draws a snapshot when it is asked.
+
+Owns: metric names, units, labels. Must not know: how the numbers come about; nobody pushes anything
+here.
+
+Names begin with `rawstream_`, carry their base unit, and end in `_total` when they only grow.
+Labels are the channel's key and the engine's address, bounded in number by `limits.channels` and
+the configuration; viewers get no label, or one busy evening would fill a time series database.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import exposition as text_format
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from rawstream import __version__
+from rawstream.channels import ChannelHub, ChannelSnapshot, HubSnapshot
+from rawstream.engine_client import EngineSnapshot
+from rawstream.http1 import Request, Response
+from rawstream.protocol import Exchange
+
+_LABEL_CHARACTERS = 120
+_ENGINE_SPEED_BYTES = 1000  # speed_down and speed_up come in KB/s (reference §3)
+
+_CHANNEL_STATES = ("idle", "starting", "live", "recovering", "lingering", "stopping", "failed")
+_ENGINE_STATES = ("up", "down", "unknown", "draining")
+
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+
+class _Row(NamedTuple):
+    """One metric: how it is read off an object. A None leaves the sample out."""
+
+    family: _Family
+    name: str
+    help: str
+    read: Callable[[Any], float | None]
+
+
+_COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
+
+
+def _bytes_per_second(kilobytes: int | None) -> float | None:
+    return None if kilobytes is None else kilobytes * _ENGINE_SPEED_BYTES
+
+
+def _most_behind(channel: ChannelSnapshot) -> float | None:
+    return max((viewer.seconds_behind for viewer in channel.viewers), default=None)
+
+
+_HUB_ROWS = (
+    _Row(_GAUGE, "rawstream_viewers", "Viewers who get a stream", lambda h: h.viewers),
+    _Row(
+        _GAUGE, "rawstream_held_viewers", "Viewers who wait for a first picture", lambda h: h.held
+    ),
+    _Row(_COUNTER, "rawstream_sent_bytes", "Stream bytes handed to viewers", lambda h: h.bytes_out),
+    _Row(
+        _COUNTER, "rawstream_sessions_opened", "Engine sessions opened", lambda h: h.sessions_opened
+    ),
+    _Row(
+        _COUNTER,
+        "rawstream_sessions_stopped",
+        "Engine sessions stopped",
+        lambda h: h.sessions_stopped,
+    ),
+    _Row(_COUNTER, "rawstream_channel_failures", "Channels that failed", lambda h: h.failures),
+)
+
+_SERVER_ROWS = (
+    _Row(_GAUGE, "rawstream_connections", "Open connections", lambda s: len(s.connections)),
+    _Row(_COUNTER, "rawstream_connections_accepted", "Connections accepted", lambda s: s.accepted),
+    _Row(_COUNTER, "rawstream_connections_shed", "Connections turned away", lambda s: s.shed),
+    _Row(_COUNTER, "rawstream_requests", "Requests read", lambda s: s.requests),
+    _Row(_COUNTER, "rawstream_bad_requests", "Requests refused as bad", lambda s: s.bad_requests),
+)
+
+_CHANNEL_ROWS = (
+    _Row(_GAUGE, "rawstream_channel_viewers", "Viewers of the channel", lambda c: len(c.viewers)),
+    _Row(_GAUGE, "rawstream_channel_held_viewers", "Viewers held back", lambda c: c.held),
+    _Row(_GAUGE, "rawstream_channel_bits_per_second", "The stream's own rate", lambda c: c.bitrate),
+    _Row(
+        _GAUGE, "rawstream_channel_state_seconds", "In this state since", lambda c: c.state_seconds
+    ),
+    _Row(_GAUGE, "rawstream_channel_most_behind_seconds", "The viewer most behind", _most_behind),
+    _Row(_GAUGE, "rawstream_channel_peers", "Peers, says the engine", lambda c: c.peers),
+    _Row(
+        _GAUGE,
+        "rawstream_channel_download_bytes_per_second",
+        "From the swarm, says the engine",
+        lambda c: _bytes_per_second(c.speed_down),
+    ),
+    _Row(
+        _GAUGE,
+        "rawstream_channel_upload_bytes_per_second",
+        "To the swarm, says the engine",
+        lambda c: _bytes_per_second(c.speed_up),
+    ),
+    _Row(_GAUGE, "rawstream_channel_ring_bytes", "Kept for joins", lambda c: c.ring_bytes),
+    _Row(_GAUGE, "rawstream_channel_ring_seconds", "Kept for joins", lambda c: c.ring_seconds),
+    _Row(
+        _GAUGE,
+        "rawstream_channel_batch_window_seconds",
+        "How long packets are gathered before a write",
+        lambda c: c.batch_window_seconds,
+    ),
+    _Row(_COUNTER, "rawstream_channel_received_bytes", "Read from sources", lambda c: c.bytes_in),
+    _Row(_COUNTER, "rawstream_channel_sent_bytes", "Handed to viewers", lambda c: c.bytes_out),
+    _Row(_COUNTER, "rawstream_channel_opens", "Sources opened", lambda c: c.opens),
+    _Row(
+        _COUNTER, "rawstream_channel_recoveries", "Sources replaced on air", lambda c: c.recoveries
+    ),
+    _Row(_COUNTER, "rawstream_channel_jumps", "Viewers moved on who fell out", lambda c: c.jumps),
+    _Row(
+        _COUNTER,
+        "rawstream_channel_stalled_viewers",
+        "Viewers cut off who took nothing",
+        lambda c: c.stalled_viewers,
+    ),
+    _Row(_COUNTER, "rawstream_channel_resyncs", "Packet boundaries lost", lambda c: c.resyncs),
+)
+
+_ENGINE_ROWS = (
+    _Row(_GAUGE, "rawstream_engine_sessions", "Sessions open on the engine", lambda e: e.sessions),
+    _Row(_GAUGE, "rawstream_engine_starting", "Sessions being opened", lambda e: e.starting),
+    _Row(_GAUGE, "rawstream_engine_capacity", "Sessions it may have", lambda e: e.capacity),
+    _Row(_COUNTER, "rawstream_engine_starts", "Starts asked of the engine", lambda e: e.starts),
+    _Row(_COUNTER, "rawstream_engine_failures", "Starts that failed", lambda e: e.failures),
+)
+
+
+class ServerCounters(Protocol):
+    """What is read off the server: its open connections, and what it has counted since it began."""
+
+    accepted: int
+    shed: int
+    requests: int
+    bad_requests: int
+
+    @property
+    def connections(self) -> Collection[object]:
+        """The open ones."""
+
+
+class SnapshotCollector(Collector):
+    """Turns one look at the hub and the server into metric families."""
+
+    def __init__(
+        self,
+        hub: ChannelHub,
+        server: ServerCounters,
+        *,
+        started_at: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._server = server
+        self._started_at = started_at
+        self._clock = clock
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry would otherwise draw a snapshot only to learn the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, from one snapshot, so that the numbers of one scrape belong together."""
+        snapshot: HubSnapshot = self._hub.snapshot()
+        yield InfoMetricFamily("rawstream", "The program", {"version": __version__})
+        uptime = self._clock() - self._started_at
+        yield _GAUGE("rawstream_uptime_seconds", "Since the server began", uptime)
+        yield from _families(_HUB_ROWS, (), [((), snapshot)])
+        yield from _families(_SERVER_ROWS, (), [((), self._server)])
+
+        channels = [((_label(c.key),), c) for c in snapshot.channels]
+        yield _states("rawstream_channel_state", ("channel",), _CHANNEL_STATES, channels)
+        yield from _families(_CHANNEL_ROWS, ("channel",), channels)
+
+        engines = [((_label(e.url),), e) for e in snapshot.engines]
+        yield _states("rawstream_engine_state", ("engine",), _ENGINE_STATES, engines)
+        yield from _families(_ENGINE_ROWS, ("engine",), engines)
+
+
+_Labelled = Sequence[tuple[tuple[str, ...], Any]]
+
+
+def _families(rows: Sequence[_Row], labels: Sequence[str], objects: _Labelled) -> Iterator[Metric]:
+    for row in rows:
+        family = row.family(row.name, row.help, labels=labels)
+        for values, thing in objects:
+            value = row.read(thing)
+            if value is not None:
+                family.add_metric(values, value)
+        yield family
+
+
+def _states(
+    name: str,
+    labels: Sequence[str],
+    states: Sequence[str],
+    objects: Sequence[tuple[tuple[str, ...], ChannelSnapshot | EngineSnapshot]],
+) -> Metric:
+    """An enum as Prometheus likes it: a 1 for the state that holds and a 0 for each other."""
+    family = GaugeMetricFamily(name, "1 for the state it is in", labels=(*labels, "state"))
+    for values, thing in objects:
+        for state in states:
+            family.add_metric((*values, state), float(thing.state == state))
+    return family
+
+
+def _label(text: str) -> str:
+    """Label text, printable and of bounded length; two different texts stay different.
+
+    Two samples with equal labels make Prometheus refuse the whole scrape, so what had to be changed
+    gets a digest. The exposition escapes quotes and backslashes.
+    """
+    short = "".join(c for c in text[:_LABEL_CHARACTERS] if c.isprintable())
+    if short == text:
+        return text
+    return f"{short}~{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+
+
+class MetricsEndpoint:
+    """The handler of `/metrics`, over a registry of its own."""
+
+    __slots__ = ("registry",)
+
+    def __init__(
+        self,
+        hub: ChannelHub,
+        server: ServerCounters,
+        *,
+        started_at: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(SnapshotCollector(hub, server, started_at=started_at, clock=clock))
+        ProcessCollector(registry=self.registry)
+
+    def metrics(self, request: Request, _exchange: Exchange) -> Response:
+        """`/metrics`: OpenMetrics 1.0 for a client that names it, else the text format 0.0.4."""
+        # Not the library's own negotiation: it raises for an odd version and echoes what it
+        # was sent.
+        headers = (("Cache-Control", "no-store"),)
+        if "application/openmetrics-text" in request.headers.get("accept", "").lower():
+            body = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return Response(200, body, openmetrics.CONTENT_TYPE_LATEST, headers)
+        body = text_format.generate_latest(self.registry)
+        return Response(200, body, text_format.CONTENT_TYPE_PLAIN_0_0_4, headers)

@@ -1,0 +1,232 @@
+"""Every URL we answer, in one table, with who may ask; and who it is that asks.
+
+Owns: the table, the order of the checks (known, allowed, method), the resolving of a peer through
+trusted proxies, CORS. Must not know: what the answers say; each handler lives in the module of its
+subject.
+
+Who may:
+
+- *anyone*: probes, without detail.
+- *local*: `ace_networks`, loopback and private networks unless the operator says otherwise.
+  AceStream players know no passwords, so the address is all there is.
+- *operator*: `operator_networks`, loopback unless the operator says otherwise. Read-only pages.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from rawstream.ace import AceEndpoints
+from rawstream.channels import ChannelHub
+from rawstream.config import Config, Network
+from rawstream.errors import ViewerError
+from rawstream.http1 import Request, Response
+from rawstream.metrics import MetricsEndpoint, ServerCounters
+from rawstream.protocol import Exchange
+from rawstream.status import StatusEndpoints
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response] | None]
+
+_READ = ("GET", "HEAD")
+_PREFLIGHT_SECONDS = "86400"
+_CORS = ("Access-Control-Allow-Origin", "*")
+
+# What a proxy leaves in a request. One of these from a peer that is not a trusted proxy means that
+# the peer's address says nothing about who asks.
+_PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
+_PROXY_HEADER_PREFIX = "x-forwarded-"
+
+# RFC 7239 §4: pairs, their values tokens or quoted strings; elements part at commas, pairs at
+# semicolons.
+_FORWARDED_PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*([;,]|$)')
+
+
+class Access(Enum):
+    """Who may ask for a URL; the value is the setting that opens it, None where nothing has to."""
+
+    ANYONE = None
+    LOCAL = "ace_networks"
+    OPERATOR = "operator_networks"
+
+
+class Route(NamedTuple):
+    """One row of the table. `cors`: pages of any origin may read the answer (player routes)."""
+
+    path: str
+    methods: tuple[str, ...]
+    access: Access
+    handler: RouteHandler
+    description: str
+    cors: bool = False
+
+
+class Peer(NamedTuple):
+    """Who asks: None where nothing can be said; `behind` a proxy that we don't trust."""
+
+    address: Address | None
+    behind: bool = False
+
+    def inside(self, networks: Sequence[Network]) -> bool:
+        """Whether this peer is known to be in one of them. Never, behind an untrusted proxy."""
+        if self.address is None or self.behind:
+            return False
+        return any(self.address in network for network in networks)
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as proxies write it: with port, brackets, a zone, IPv4 mapped into IPv6."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def resolve_peer(address: str, headers: Mapping[str, str], trusted: Sequence[Network]) -> Peer:
+    """Who really asks, given the transport's peer and what proxies wrote into the head.
+
+    Only what a trusted proxy wrote counts, and it is read from the right: the nearest proxy
+    appended last. A chain is followed as long as its members are trusted themselves. When
+    `Forwarded` and `X-Forwarded-For` are both there and disagree, one of them came from the client
+    through a proxy that sets only the other; then nothing can be said, as when a proxy says nothing
+    at all.
+    """
+    peer = parse_address(address)
+    if not any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX) for name in headers):
+        return Peer(peer)
+    if peer is None or not any(peer in network for network in trusted):
+        return Peer(peer, behind=True)
+    chains = []
+    if (text := headers.get("forwarded")) is not None:
+        chains.append(_forwarded_for(text))
+    if (text := headers.get("x-forwarded-for")) is not None:
+        chains.append([parse_address(entry) for entry in text.split(",")])
+    clients = {_first_untrusted(chain, trusted) for chain in chains}
+    return Peer(clients.pop() if len(clients) == 1 else None)
+
+
+def _forwarded_for(text: str) -> list[Address | None]:
+    """The `for=` of each element of a Forwarded header; None where it hides or can't be read."""
+    chain: list[Address | None] = []
+    current: Address | None = None
+    position = 0
+    while position < len(text):
+        pair = _FORWARDED_PAIR.match(text, position)
+        if pair is None:
+            return [None]
+        if pair[1].lower() == "for":
+            current = parse_address(pair[2])
+        if pair[3] != ";":
+            chain.append(current)
+            current = None
+        position = pair.end()
+    return chain
+
+
+def _first_untrusted(chain: Sequence[Address | None], trusted: Sequence[Network]) -> Address | None:
+    client: Address | None = None
+    for client in reversed(chain):
+        if client is None or not any(client in network for network in trusted):
+            break
+    return client
+
+
+def build_routes(
+    ace: AceEndpoints, status: StatusEndpoints, metrics: MetricsEndpoint
+) -> tuple[Route, ...]:
+    """The table. A reader who wants to know what rawstream answers starts here."""
+    anyone, local, operator = Access.ANYONE, Access.LOCAL, Access.OPERATOR
+    return (
+        Route("/ace/getstream", _READ, local, ace.getstream, "a content's MPEG-TS, endless", True),
+        Route(
+            "/ace/manifest.m3u8", _READ, local, ace.manifest, "says that HLS is not served", True
+        ),
+        Route("/ace/status", _READ, local, ace.status, "channels that run, or one of them", True),
+        Route("/webui/api/service", _READ, local, ace.service, "get_version, as an engine", True),
+        Route("/status", _READ, operator, status.status, "all there is to see, text or JSON"),
+        Route("/metrics", _READ, operator, metrics.metrics, "the same for Prometheus"),
+        Route("/healthz", _READ, anyone, status.healthz, "the process answers"),
+        Route("/health", _READ, anyone, status.healthz, "the same"),
+        Route("/readyz", _READ, anyone, status.readyz, "a viewer who came now could be served"),
+    )
+
+
+class Router:
+    """The `Handler` of a Server: finds the route, asks whether the peer may, calls the handler."""
+
+    def __init__(
+        self, config: Config, hub: ChannelHub, server: ServerCounters, *, started_at: float
+    ) -> None:
+        """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
+        self._networks: Mapping[Access, Sequence[Network]] = {
+            Access.LOCAL: config.ace_networks,
+            Access.OPERATOR: config.operator_networks,
+        }
+        self._trusted = config.trusted_proxies
+        self.table = build_routes(
+            AceEndpoints(hub),
+            StatusEndpoints(hub, server, started_at=started_at),
+            MetricsEndpoint(hub, server, started_at=started_at),
+        )
+        self._by_segments = {tuple(route.path.strip("/").split("/")): route for route in self.table}
+
+    def __call__(
+        self, request: Request, exchange: Exchange
+    ) -> Response | Awaitable[Response] | None:
+        """Answer one request, or leave it to the handler to answer later (None)."""
+        route = self._by_segments.get(request.segments)
+        if route is None:
+            return Response(404, b"no such page\n")
+        try:
+            answer = self._answer(route, request, exchange)
+        except ViewerError as error:
+            answer = Response.of_error(error)
+        if route.cors and isinstance(answer, Response) and _CORS not in answer.headers:
+            headers = (*answer.headers, _CORS)
+            answer = Response(answer.status, answer.body, answer.content_type, headers)
+        return answer
+
+    def _answer(
+        self, route: Route, request: Request, exchange: Exchange
+    ) -> Response | Awaitable[Response] | None:
+        peer = resolve_peer(request.peer[0], request.headers, self._trusted)
+        if route.access is not Access.ANYONE and not peer.inside(self._networks[route.access]):
+            return Response(403, f"{_refusal(route, peer)}\n".encode())
+        if request.method in route.methods:
+            if peer.address is not None and str(peer.address) != request.peer[0]:
+                # from here on the viewer behind the proxy counts; his port is not known
+                request.peer = (str(peer.address), 0)
+            return route.handler(request, exchange)
+        allow = ("Allow", ", ".join((*route.methods, "OPTIONS")))
+        if request.method != "OPTIONS":
+            return Response(405, b"method not allowed\n", headers=(allow,))
+        preflight = (
+            (
+                ("Access-Control-Allow-Methods", ", ".join(route.methods)),
+                ("Access-Control-Allow-Headers", "*"),
+                ("Access-Control-Max-Age", _PREFLIGHT_SECONDS),
+            )
+            if route.cors
+            else ()
+        )
+        return Response(204, headers=(allow, *preflight))
+
+
+def _refusal(route: Route, peer: Peer) -> str:
+    """Why not, in a line that names the setting and tells a stranger nothing he doesn't know."""
+    if peer.behind:
+        return f"{route.path}: this request came through a proxy that is not in trusted_proxies"
+    if peer.address is None:
+        return f"{route.path}: the proxies in front do not say who asks; see trusted_proxies"
+    return f"{route.path}: {peer.address} is not in {route.access.value}"
