@@ -110,6 +110,7 @@ class Limits(BaseModel):
     request_body_bytes: int = Field(default=1024 * 1024, ge=0)  # 413 above
     pipelined_requests: int = Field(default=16, ge=1)  # reading pauses above
     connections: int = Field(default=20_000, ge=1)  # further ones are shed with 503
+    listen_backlog: int = Field(default=4096, ge=1)  # not yet accepted; the kernel has its own cap
     held_viewers: int = Field(default=5_000, ge=1)  # waiting for a channel's first picture
 
     # -- HTTP, engines' side --
