@@ -17,11 +17,12 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import orjson
 
 from rawstream import __version__
-from rawstream.channels import ChannelHub, ChannelSnapshot
+from rawstream.channels import ChannelSnapshot
+from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
 from rawstream.http1 import Request, Response
-from rawstream.protocol import Exchange
+from rawstream.hub import ChannelHub
 
 # What a stream's head says besides Content-Type (xtream reference §9.1): no length, no ranges,
 # nothing to cache, nothing for a proxy to gather. HEAD and GET must agree.
@@ -138,7 +139,7 @@ class AceEndpoints:
         if request.method == "HEAD":
             exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)  # to HEAD the head is the answer
         else:
-            self._hub.watch(ref, exchange)
+            self._hub.watch(ref, exchange, headers=STREAM_HEADERS)
 
     def manifest(self, _request: Request, _exchange: Exchange) -> Response:
         """`/ace/manifest.m3u8`: said plainly, since TS under a playlist's name breaks players."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client import exposition as text_format
@@ -23,10 +23,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from rawstream import __version__
-from rawstream.channels import ChannelHub, ChannelSnapshot, HubSnapshot
+from rawstream.channels import ChannelSnapshot
+from rawstream.connection import Exchange
 from rawstream.engine_client import EngineSnapshot
 from rawstream.http1 import Request, Response
-from rawstream.protocol import Exchange
+from rawstream.hub import ChannelHub, HubSnapshot
 
 _LABEL_CHARACTERS = 120
 _ENGINE_SPEED_BYTES = 1000  # speed_down and speed_up come in KB/s (reference §3)
@@ -62,6 +63,7 @@ _HUB_ROWS = (
     _Row(
         _GAUGE, "rawstream_held_viewers", "Viewers who wait for a first picture", lambda h: h.held
     ),
+    _Row(_COUNTER, "rawstream_received_bytes", "Read from sources", lambda h: h.bytes_in),
     _Row(_COUNTER, "rawstream_sent_bytes", "Stream bytes handed to viewers", lambda h: h.bytes_out),
     _Row(
         _COUNTER, "rawstream_sessions_opened", "Engine sessions opened", lambda h: h.sessions_opened
@@ -179,16 +181,17 @@ class SnapshotCollector(Collector):
         yield from _families(_HUB_ROWS, (), [((), snapshot)])
         yield from _families(_SERVER_ROWS, (), [((), self._server)])
 
-        channels = [((_label(c.key),), c) for c in snapshot.channels]
+        channels = _labelled((c.key, c) for c in snapshot.channels)
         yield _states("rawstream_channel_state", ("channel",), _CHANNEL_STATES, channels)
         yield from _families(_CHANNEL_ROWS, ("channel",), channels)
 
-        engines = [((_label(e.url),), e) for e in snapshot.engines]
+        engines = _labelled((e.url, e) for e in snapshot.engines)
         yield _states("rawstream_engine_state", ("engine",), _ENGINE_STATES, engines)
         yield from _families(_ENGINE_ROWS, ("engine",), engines)
 
 
 _Labelled = Sequence[tuple[tuple[str, ...], Any]]
+_Shown = TypeVar("_Shown", ChannelSnapshot, EngineSnapshot)
 
 
 def _families(rows: Sequence[_Row], labels: Sequence[str], objects: _Labelled) -> Iterator[Metric]:
@@ -215,16 +218,23 @@ def _states(
     return family
 
 
-def _label(text: str) -> str:
-    """Label text, printable and of bounded length; two different texts stay different.
+def _labelled(objects: Iterable[tuple[str, _Shown]]) -> list[tuple[tuple[str], _Shown]]:
+    """Each object with a label of its own: printable, of bounded length, and never twice the same.
 
-    Two samples with equal labels make Prometheus refuse the whole scrape, so what had to be changed
-    gets a digest. The exposition escapes quotes and backslashes.
+    Two samples with equal labels make Prometheus refuse the whole scrape. What had to be cut gets a
+    digest, what is still the same a number. The exposition escapes quotes and backslashes.
     """
-    short = "".join(c for c in text[:_LABEL_CHARACTERS] if c.isprintable())
-    if short == text:
-        return text
-    return f"{short}~{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+    found: dict[str, _Shown] = {}
+    for text, thing in objects:
+        label = "".join(c for c in text[:_LABEL_CHARACTERS] if c.isprintable())
+        if label != text:
+            label += f"~{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+        number, base = 1, label
+        while label in found:
+            number += 1
+            label = f"{base}~{number}"
+        found[label] = thing
+    return [((label,), thing) for label, thing in found.items()]
 
 
 class MetricsEndpoint:

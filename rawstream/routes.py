@@ -21,12 +21,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from rawstream.ace import AceEndpoints
-from rawstream.channels import ChannelHub
 from rawstream.config import Config, Network
+from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
 from rawstream.http1 import Request, Response
+from rawstream.hub import ChannelHub
 from rawstream.metrics import MetricsEndpoint, ServerCounters
-from rawstream.protocol import Exchange
 from rawstream.status import StatusEndpoints
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

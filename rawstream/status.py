@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 import orjson
 
 from rawstream import __version__
-from rawstream.channels import ChannelHub, ChannelSnapshot, HubSnapshot
+from rawstream.channels import ChannelSnapshot
+from rawstream.connection import Exchange
 from rawstream.engine_client import EngineSnapshot
 from rawstream.http1 import Request, Response
+from rawstream.hub import ChannelHub, HubSnapshot
 from rawstream.metrics import ServerCounters
 from rawstream.mux import ViewerSnapshot
-from rawstream.protocol import Exchange
 
 WIDTH = 100
 # A thousand rows are not readable at a glance; the JSON has them all.
@@ -90,6 +91,7 @@ def status_json(snapshot: HubSnapshot, uptime: float, *, connections: int) -> by
         "bits_out_per_second": round(bits_out),
         "viewers": snapshot.viewers,
         "held": snapshot.held,
+        "bytes_in": snapshot.bytes_in,
         "bytes_out": snapshot.bytes_out,
         "sessions_opened": snapshot.sessions_opened,
         "sessions_stopped": snapshot.sessions_stopped,
@@ -116,7 +118,7 @@ def _rates(snapshot: HubSnapshot) -> tuple[float, float]:
 
 def status_text(snapshot: HubSnapshot, uptime: float) -> str:
     """The table for a terminal, at most `WIDTH` columns, ending in a newline."""
-    return "\n".join(line.rstrip() for line in _lines(snapshot, uptime)) + "\n"
+    return "".join(f"{fit(line, WIDTH).rstrip()}\n" for line in _lines(snapshot, uptime))
 
 
 def _lines(snapshot: HubSnapshot, uptime: float) -> Iterator[str]:
@@ -139,7 +141,7 @@ def _lines(snapshot: HubSnapshot, uptime: float) -> Iterator[str]:
     if not snapshot.engines:
         yield "none configured"
     yield ""
-    yield f"{'CHANNEL':34}{'STATE':19}{'SOURCE':22}{'BITRATE':>11}{'PEERS':>6}{'VIEWERS':>8}"
+    yield f"{'CHANNEL':41}{'STATE':18}{'SOURCE':21}{'MBIT/S':>6}{'PEERS':>6}{'VIEWERS':>8}"
     for channel in sorted(snapshot.channels, key=lambda c: (-len(c.viewers), c.name, c.key)):
         yield from _channel_lines(channel)
     if not snapshot.channels:
@@ -157,18 +159,15 @@ def _engine_lines(engine: EngineSnapshot) -> Iterator[str]:
 
 
 def _channel_lines(channel: ChannelSnapshot) -> Iterator[str]:
-    short = (channel.infohash or channel.key)[-40:][:8]
-    name = (
-        f"{clean(channel.name)} · {short}"
-        if channel.name
-        else clean(channel.infohash or channel.key)
-    )
+    content = channel.infohash or channel.key
+    name = f"{channel.name} · {content[:8]}" if channel.name else content
     state = f"{channel.state} {duration(channel.state_seconds)}"
     peers = "-" if channel.peers is None else str(channel.peers)
     viewers = str(len(channel.viewers)) + (f"+{channel.held}" if channel.held else "")
+    rate = f"{channel.bitrate / 1e6:.1f}" if channel.bitrate else "-"
     yield (
-        f"{fit(name, 33)} {fit(state, 18)} {fit(_short_source(channel.source), 21)} "
-        f"{bit_rate(channel.bitrate) if channel.bitrate else '-':>11}{peers:>6}{viewers:>8}"
+        f"{fit(name, 40)} {fit(state, 17)} {fit(_short_source(channel.source), 20)} "
+        f"{rate:>6}{peers:>6}{viewers:>8}"
     )
     if channel.last_error and channel.state not in ("live", "lingering"):
         yield fit(f"  {channel.last_error}", WIDTH)
@@ -184,10 +183,10 @@ def _viewer_line(viewer: ViewerSnapshot) -> str:
     address = f"[{viewer.address}]" if ":" in viewer.address else viewer.address
     jumps = "no drops" if not viewer.jumps else _count(viewer.jumps, "drop")
     state = "" if viewer.state == "playing" else viewer.state
-    behind = f"{viewer.seconds_behind:.1f} s behind"
+    behind = f"{viewer.seconds_behind:.1f}s behind"
     return (
-        f"  {fit(f'{address}:{viewer.port}', 22)} {fit(viewer.user_agent or '-', 24)} "
-        f"{fit(state, 11)} {behind:>15} {jumps:>9} {duration(viewer.seconds):>8}"
+        f"  {fit(f'{address}:{viewer.port}', 24)} {fit(viewer.user_agent or '-', 21)} "
+        f"{fit(state, 11)}{behind:>14} {jumps:>9}{duration(viewer.seconds):>7}"
         f"{size(viewer.bytes_sent):>9}"
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rawstream.channels import ChannelSnapshot, HubSnapshot
+from rawstream.channels import ChannelSnapshot
 from rawstream.engine_client import ContentRef, EngineSnapshot
 from rawstream.http1 import Request
+from rawstream.hub import HubSnapshot
 from rawstream.mux import ViewerSnapshot
 
 INFOHASH = "ab" * 20
@@ -101,6 +102,7 @@ def hub_snapshot(
         engines=tuple(engines),
         viewers=sum(len(c.viewers) for c in channels),
         held=sum(c.held for c in channels),
+        bytes_in=sum(c.bytes_in for c in channels),
         bytes_out=sum(c.bytes_out for c in channels),
         sessions_opened=12,
         sessions_stopped=11,
@@ -118,7 +120,7 @@ class ShownHub:
         self.readiness = (True, "")
         self.watched: list[tuple[ContentRef, Any]] = []
 
-    def watch(self, ref: ContentRef, exchange: Any, *, name: str = "", account: Any = None) -> None:
+    def watch(self, ref: ContentRef, exchange: Any, **_more: Any) -> None:
         self.watched.append((ref, exchange))
 
     def snapshot(self, now: float | None = None) -> HubSnapshot:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from snapshots import CONTENT_ID, INFOHASH, ShownHub, channel, get, viewer
 
 from rawstream.ace import STREAM_HEADERS, AceEndpoints, content_of
+from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
 from rawstream.http1 import Response
-from rawstream.protocol import Exchange
 
 HELD: Exchange = cast(Any, object())
 MAGNET = f"magnet:?xt=urn:btih:{INFOHASH}&dn=A+name"

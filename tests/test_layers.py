@@ -20,21 +20,33 @@ ORDER = (
     "errors",
     "config",
     # formats
+    "psi",
+    "pictures",
     "mpegts",
+    "restamp",
+    "splice",
     # wire
+    "http1",
+    "listener",
+    "connection",
     "protocol",
     "http_client",
     "journal",
     "engine_client",
+    "sources",
     # live
     "mux",
     "channels",
+    "hub",
     # faces
     "ace",
     "metrics",
     "status",
     "routes",
     # process
+    "broadcast",
+    "simulator_contents",
+    "simulator_http",
     "simulator",
     "doctor",
     "workers",
@@ -42,7 +54,7 @@ ORDER = (
 )
 
 # sans-IO: bytes in, values out (style rule 6). Neither loop nor clock nor disk nor log may come in.
-PURE = ("errors", "mpegts")
+PURE = ("errors", "psi", "pictures", "mpegts", "restamp", "splice", "http1")
 NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))

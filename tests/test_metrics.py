@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from snapshots import INFOHASH, ShownHub, ShownServer, channel, engine, get, viewer
 
 from rawstream import __version__
+from rawstream.connection import Exchange
 from rawstream.metrics import MetricsEndpoint
-from rawstream.protocol import Exchange
 
 EXCHANGE: Exchange = cast(Any, object())
 OPENMETRICS = "application/openmetrics-text"
@@ -76,7 +76,16 @@ def test_every_name_is_ours_and_carries_its_unit_or_counts_things() -> None:
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_odd_keys_become_labels_that_parse_and_stay_apart(accept: str) -> None:
-    keys = ['http://h/"q"\\', "http://h/\n", "http://h/\r", "k" * 300 + "1", "k" * 300 + "2", ""]
+    keys = [
+        "twice",
+        "twice",
+        'http://h/"q"\\',
+        "http://h/\n",
+        "http://h/\r",
+        "k" * 300 + "1",
+        "k" * 300 + "2",
+        "",
+    ]
     samples = scrape(ShownHub(tuple(channel(key=key) for key in keys)), accept)
     labels = {dict(labels)["channel"] for name, labels in samples if name.endswith("_peers")}
     assert len(labels) == len(keys)
