@@ -1,27 +1,50 @@
 """Every setting, timeout and limit, in one place, validated before anything runs.
 
-Owns: the names of settings, their defaults, and where they come from (flags over environment over file over
-default). Must not know: sockets, channels, engines; it only carries values to them.
+Owns: the names of settings, their defaults, and where they come from (flags over environment over
+file over default), and the one line an operator reads when one of them is wrong. Must not know:
+sockets, channels, engines; it only carries values to them.
 
 A field name carries its unit. Every timeout says who suffers when it fires.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from rawstream.errors import ConfigError
 
 DEFAULT_PORT = 58055
 DEFAULT_ENGINE = "http://127.0.0.1:6878"
 CONFIG_FILE_NAME = "rawstream.toml"
+ENVIRONMENT_PREFIX = "RAWSTREAM_"
+_FLAGS = {"engines": "engine"}  # flags that are not spelled like their setting
 
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 PRIVATE_NETWORKS = (
@@ -36,6 +59,13 @@ PRIVATE_NETWORKS = (
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _ordered(model: BaseModel, *pairs: tuple[str, str]) -> None:
+    """Hold pairs of fields in order, the lesser first."""
+    for lesser, greater in pairs:
+        if getattr(model, lesser) > getattr(model, greater):
+            raise ValueError(f"{lesser} must not be above {greater}")
 
 
 class Timeouts(BaseModel):
@@ -60,7 +90,7 @@ class Timeouts(BaseModel):
     engine_connect_seconds: Seconds = 3.0  # the engine's turn passes to the next one
     engine_resolve_seconds: Seconds = 3.0  # an id is started without knowing its infohash
     engine_start_seconds: Seconds = 50.0  # a start whose JSON never comes
-    engine_first_byte_seconds: Seconds = 30.0  # a start that never brings bytes (extended while it loads)
+    engine_first_byte_seconds: Seconds = 30.0  # a start without bytes; longer while it loads
     engine_first_byte_limit_seconds: Seconds = 60.0  # the same, however much it loads
     engine_stop_seconds: Seconds = 3.0  # an engine that does not answer a stop
     engine_stat_seconds: Seconds = 3.0  # a stat answer that never comes
@@ -75,10 +105,15 @@ class Timeouts(BaseModel):
     silence_look_seconds: Seconds = 2.0  # nobody: when a silent source is asked for its state
     silence_act_seconds: Seconds = 5.5  # a silent source: it is left for the next rung
     recover_seconds: Seconds = 90.0  # viewers of a channel that no rung of the ladder brings back
-    random_access_wait_seconds: Seconds = 15.0  # viewers of a stream that never shows an entry point
+    random_access_wait_seconds: Seconds = 15.0  # viewers of a stream without an entry point
 
     # -- slow viewers --
     viewer_stall_seconds: Seconds = 60.0  # a viewer who acknowledges nothing: aborted
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _ordered(self, ("silence_look_seconds", "silence_act_seconds"))
+        return self
 
     @classmethod
     def for_tests(cls, **changes: float) -> Timeouts:
@@ -125,7 +160,7 @@ class Limits(BaseModel):
 
     # -- the ring --
     ring_seconds: float = Field(default=60.0, ge=1)
-    ring_bytes: int = Field(default=32 * 1024 * 1024, ge=188 * 1024)  # kept at least, whatever its age
+    ring_bytes: int = Field(default=32 * 1024 * 1024, ge=188 * 1024)  # kept at any age
     ring_cap_bytes: int = Field(default=96 * 1024 * 1024, ge=188 * 1024)  # never above
     rings_budget_bytes: int = Field(default=2 * 1024 * 1024 * 1024, ge=1024 * 1024)  # all together
     chunk_bytes: int = Field(default=348 * 188, ge=188)  # 65,424: whole packets below 64 KiB
@@ -136,6 +171,11 @@ class Limits(BaseModel):
     # -- channels --
     join_seconds: float = Field(default=2.0, ge=0)
     channels: int = Field(default=200, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _ordered(self, ("write_low_bytes", "write_high_bytes"), ("ring_bytes", "ring_cap_bytes"))
+        return self
 
 
 def _engine_url(value: str) -> str:
@@ -156,27 +196,48 @@ def _engine_url(value: str) -> str:
     return f"http://{host}:{port}"
 
 
+def _network(value: Any) -> Network:
+    """A network, or one address for the network that holds only it; host bits may be set."""
+    if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return value
+    try:
+        return ipaddress.ip_network(str(value).strip(), strict=False)
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not a network like 192.168.0.0/16 or an address") from error
+
+
+def _parts(value: Any) -> Any:
+    """A list as a variable of the environment holds it: parted by commas or blanks."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Networks = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_parts)
+]
 
 
 class Config(BaseSettings):
-    """All settings. Sources, strongest first: flags, `RAWSTREAM_*`, the TOML file, the defaults here."""
+    """All settings, validated: made by `load_config`, or of given values and the defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RAWSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
     host: str = ""  # empty: every IPv4 and IPv6 address
-    port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
-    extra_ports: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    port: Port = DEFAULT_PORT
+    extra_ports: Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_parts)] = ()
     data: Path = Path("rawstream-data")
-    engines: tuple[EngineUrl, ...] = (DEFAULT_ENGINE,)
+    engines: Annotated[tuple[EngineUrl, ...], NoDecode, BeforeValidator(_parts)] = (DEFAULT_ENGINE,)
     engine_capacity: int = Field(default=4, ge=1)  # channels at a time on one engine
-    ace_networks: tuple[Network, ...] = tuple(ipaddress.ip_network(n) for n in PRIVATE_NETWORKS)
-    operator_networks: tuple[Network, ...] = tuple(
-        ipaddress.ip_network(n) for n in LOOPBACK_NETWORKS
-    )
-    trusted_proxies: tuple[Network, ...] = ()
+    ace_networks: Networks = tuple(map(_network, PRIVATE_NETWORKS))
+    operator_networks: Networks = tuple(map(_network, LOOPBACK_NETWORKS))
+    trusted_proxies: Networks = ()
     log_level: str = "info"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
@@ -196,57 +257,89 @@ class Config(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls)
-
-
-class _FileSource(PydanticBaseSettingsSource):
-    """The TOML file as the weakest source; read by `load_config`, which names the file in errors."""
-
-    values: ClassVar[dict[str, Any]] = {}
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self.values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(self.values)
+        """Only what is given: `load_config` looks further, tests and the demo must not."""
+        return (init_settings,)
 
 
 def load_config(file: Path | None = None, **flags: Any) -> Config:
     """Read and validate all settings.
 
-    `file`: the TOML file; None looks for `rawstream.toml` in the working directory and does without it.
-    `flags`: values from the command line; None means not given.
+    `file`: the TOML file; None looks for `rawstream.toml` in the working directory and does without
+    it. `flags`: values from the command line; None means not given.
 
-    Raises ConfigError, naming the setting (or the file and line) and what is wrong with it.
+    Raises ConfigError, naming the setting where the operator wrote it (a flag, a variable, the
+    file) and what is wrong with it.
     """
-    values: dict[str, Any] = {}
     path = file if file is not None else Path(CONFIG_FILE_NAME)
-    if file is not None or path.is_file():
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(str(path), error.strerror or "can't be read") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(str(path), f"not valid TOML: {error}") from error
-    _FileSource.values = values
+    values = _read_toml(path) if file is not None or path.is_file() else {}
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Config(**{name: value for name, value in flags.items() if value is not None})
+        for name, value in {**EnvSettingsSource(Config)(), **given}.items():
+            below = values.get(name)
+            if isinstance(below, dict) and isinstance(value, dict):
+                value = {**below, **value}
+            values[name] = value
+        return Config(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            problem = "no such setting"
-        raise ConfigError(name, problem) from error
-    except Exception as error:  # pydantic-settings wraps a bad JSON value of a variable in its own class
-        if type(error).__name__ != "SettingsError":
-            raise
-        raise ConfigError("RAWSTREAM_*", str(error)) from error
-    finally:
-        _FileSource.values = {}
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        name, problem = _explain(problems[0])
+        raise ConfigError(_where(name, given, path), problem + more) from error
+    except SettingsError as error:
+        problem = "a group is set as JSON, or one by one as in RAWSTREAM_LIMITS__CHANNELS=100"
+        raise ConfigError(ENVIRONMENT_PREFIX + "…", problem) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), error.strerror or "can't be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"not valid TOML: {error}") from error
+
+
+def _explain(problem: ErrorDetails) -> tuple[str, str]:
+    """The setting's dotted name, and a sentence for what pydantic found."""
+    parts = [part for part in problem["loc"] if isinstance(part, str)]
+    name = ".".join(parts)
+    kind, limits = problem["type"], problem.get("ctx", {})
+    shown = f"'{str(problem['input'])[:60]}'"
+    if kind == "extra_forbidden":
+        fields = {"timeouts": Timeouts.model_fields, "limits": Limits.model_fields}
+        near = difflib.get_close_matches(parts[-1], fields.get(parts[0], Config.model_fields), 1)
+        return name, "no such setting" + (f"; did you mean {near[0]}?" if near else "")
+    texts = {
+        "path_type": f"{shown} is not a path",
+        "int_parsing": f"{shown} is not a whole number",
+        "int_type": f"{shown} is not a whole number",
+        "int_from_float": f"{shown} is not a whole number",
+        "float_parsing": f"{shown} is not a number",
+        "float_type": f"{shown} is not a number",
+        "greater_than": f"{shown} must be above {limits.get('gt')}",
+        "greater_than_equal": f"{shown} must be at least {limits.get('ge')}",
+        "less_than_equal": f"{shown} must be at most {limits.get('le')}",
+        "tuple_type": f"{shown} must be a list",
+        "model_type": "must be a group of settings, in TOML a [table]",
+        "model_attributes_type": "must be a group of settings, in TOML a [table]",
+        "string_type": f"{shown} must be text",
+    }
+    return name, texts.get(kind) or problem["msg"].removeprefix("Value error, ")
+
+
+def _where(name: str, flags: Iterable[str], file: Path) -> str:
+    """The setting's name as the operator wrote it: the strongest source that has it counts."""
+    first = name.partition(".")[0]
+    if first in flags:
+        return "--" + _FLAGS.get(first, first).replace("_", "-")
+    variable = ENVIRONMENT_PREFIX + name.replace(".", "__").upper()
+    for known in os.environ:
+        if known.upper() in (variable, ENVIRONMENT_PREFIX + first.upper()):
+            return known
+    return f"{file}: {name}" if name else str(file)
