@@ -454,6 +454,7 @@ async def open_stream(
     redirect: Callable[[str, str], str] | None,
     phase: str = "open",
     unix_path: str | None = None,
+    connect_to: str | None = None,
     error_text_seconds: float = 1.0,
 ) -> BodyStream:
     """GET `url` and give its body to `receiver` as it comes; returns when a 2xx head is there.
@@ -463,7 +464,8 @@ async def open_stream(
     UpstreamError; None refuses every redirect. At most `limits.redirects`, each on a fresh
     socket. `head_seconds` is one budget for all heads. `unix_path`: connect there instead of to
     the URL's host. May be cancelled at any time: no socket is left behind. How long a body may be
-    silent is the caller's affair (`last_data_at`).
+    silent is the caller's affair (`last_data_at`). `connect_to`: the address the URL's host was
+    resolved to, so that what was judged is what is connected to.
 
     Raises UpstreamTimeout (phase 'connect' or `phase`); UpstreamError for everything else, with
     `status` set when there was an answer, and the first line of an error's body as its reason.
@@ -480,7 +482,7 @@ async def open_stream(
         )
         done = False
         try:
-            await _connect(connection, target, connect_seconds, unix_path)
+            await _connect(connection, target, connect_seconds, unix_path, connect_to)
             started = loop.time()
             try:
                 async with asyncio.timeout(max(left, 0)):
@@ -516,9 +518,14 @@ async def _enough(connection: ClientConnection, document: _Document, seconds: fl
 
 
 async def _connect(
-    connection: ClientConnection, target: Target, seconds: float, unix_path: str | None = None
+    connection: ClientConnection,
+    target: Target,
+    seconds: float,
+    unix_path: str | None = None,
+    connect_to: str | None = None,
 ) -> None:
     loop = asyncio.get_running_loop()
+    host = connect_to or target.host
     try:
         async with asyncio.timeout(seconds):
             if unix_path is not None:
@@ -526,10 +533,14 @@ async def _connect(
             elif target.secure:
                 context = await asyncio.to_thread(_tls_context)
                 await loop.create_connection(
-                    lambda: connection, target.host, target.port, ssl=context
+                    lambda: connection,
+                    host,
+                    target.port,
+                    ssl=context,
+                    server_hostname=target.host,
                 )
             else:
-                await loop.create_connection(lambda: connection, target.host, target.port)
+                await loop.create_connection(lambda: connection, host, target.port)
     except TimeoutError as error:
         raise UpstreamTimeout("connect", target.address, "no connection in time") from error
     except (OSError, UnicodeError) as error:

@@ -1,0 +1,345 @@
+"""Who runs which content: one channel per content, however it was spelled.
+
+Owns: the channels on air, the single flight per canonical infohash, the memory of what has just
+failed, and the process-wide bounds (channels, held viewers, memory of all rings, writes per
+second). Must not know: HTTP heads, engine JSON, packets.
+
+With several processes a content's owner is a pure function of its key (design §7): `watch` is the
+one door where that question will be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from rawstream.channels import (
+    ChannelSnapshot,
+    Headers,
+    LiveChannel,
+    Superseded,
+    Waiting,
+)
+from rawstream.channels import ChannelState as State
+from rawstream.config import Config
+from rawstream.engine_client import ContentRef, EnginePool, EngineSnapshot, EngineState, Kind
+from rawstream.errors import ChannelUnavailable
+from rawstream.journal import StopJournal
+from rawstream.mux import batch_window
+from rawstream.protocol import Exchange, Request
+from rawstream.sources import DirectSource, EngineSource, FetchPolicy, Source
+
+logger = logging.getLogger(__name__)
+
+_TICKS_PER_SWEEP = 4
+_TICK_SECONDS = 0.25
+_FAILURES_REMEMBERED = 1000
+
+# Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
+_IMPATIENT_AGENTS = ("exoplayer", "media3", "tivimate", "smarters", "okhttp", "dalvik")
+
+
+@dataclass(frozen=True, slots=True)
+class HubSnapshot:
+    """Everything on air. Counts since the process started; `bytes_in` and `bytes_out` in bytes."""
+
+    channels: tuple[ChannelSnapshot, ...]
+    engines: tuple[EngineSnapshot, ...]
+    viewers: int
+    held: int
+    bytes_in: int
+    bytes_out: int
+    sessions_opened: int
+    sessions_stopped: int
+    failures: int
+
+
+class ChannelHub:
+    """All channels of this process. `own_ports()` are those we listen on: never a source."""
+
+    def __init__(
+        self, config: Config, journal: StopJournal, *, own_ports: Callable[[], Collection[int]]
+    ) -> None:
+        self._timeouts = config.timeouts
+        self._limits = config.limits
+        self.pool = EnginePool(
+            config.engines,
+            capacity=config.engine_capacity,
+            timeouts=config.timeouts,
+            limits=config.limits,
+            journal=journal,
+        )
+        self._policy = FetchPolicy(config.engines, own_ports)
+        # -- who runs what --
+        self._channels: dict[LiveChannel, None] = {}
+        self._by_ref: dict[ContentRef, LiveChannel] = {}
+        self._by_infohash: dict[str, LiveChannel] = {}
+        self._failed: dict[ContentRef, tuple[float, str]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._viewer_id = itertools.count(1)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+        # -- counters of channels that are over --
+        self._past_bytes_in = 0
+        self._past_bytes_out = 0
+        self.failures = 0
+
+    # -- the process's life ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Stop what a former life left open, then begin to look after engines and channels."""
+        orphans = await self.pool.stop_orphans()
+        if orphans:
+            logger.warning("stopping %d engine session(s) that a former run left open", orphans)
+        self._tasks = [
+            asyncio.create_task(self.pool.watch(), name="engine probes"),
+            asyncio.create_task(self._tick_for_ever(), name="channel ticks"),
+        ]
+
+    async def close(self) -> None:
+        """End every channel and wait until each engine session is stopped or its time for that is
+        over.
+        """
+        self._closing = True
+        for channel in list(self._channels):
+            channel.stop()
+        if self._ending:
+            await asyncio.wait(set(self._ending))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pool.close()
+
+    async def _tick_for_ever(self) -> None:
+        for count in itertools.count(1):
+            await asyncio.sleep(_TICK_SECONDS)
+            now = time.monotonic()
+            for channel in list(self._channels):
+                channel.tick(now)
+                if count % _TICKS_PER_SWEEP == 0:
+                    channel.sweep(now)
+            if count % _TICKS_PER_SWEEP == 0:
+                self._share(now)
+
+    def _share(self, now: float) -> None:
+        """What all channels have in common: writes per second, and memory for rings."""
+        viewers = sum(channel.mux.viewers for channel in self._channels)
+        if self._channels:
+            cap = self._limits.rings_budget_bytes // len(self._channels)
+            cap = min(self._limits.ring_cap_bytes, cap)
+            for channel in self._channels:
+                channel.mux.ring_cap_bytes = cap
+                channel.mux.window_seconds = batch_window(
+                    viewers, channel.feeds_per_second, self._limits
+                )
+        for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
+            del self._failed[ref]
+
+    # -- viewers -----------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        ref: ContentRef,
+        exchange: Exchange,
+        *,
+        headers: Headers = (),
+        name: str = "",
+        account: str | None = None,
+    ) -> None:
+        """Answer this exchange, sooner or later: the content's stream with these headers, or 503
+        and why.
+
+        Raises ChannelUnavailable at once for a content that has just failed, and when we are full.
+        """
+        now = time.monotonic()
+        if self._closing:
+            raise ChannelUnavailable("the server is stopping", retry_after=5)
+        channel = self._find(ref)
+        if channel is None:
+            failed = self._failed.get(ref)
+            if failed is not None and failed[0] > now:
+                raise ChannelUnavailable(failed[1], retry_after=max(1, round(failed[0] - now)))
+            if len(self._channels) >= self._limits.channels:
+                raise ChannelUnavailable("too many channels are on air", retry_after=10)
+        if sum(len(c.waiting) for c in self._channels) >= self._limits.held_viewers:
+            raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
+        if channel is None:
+            channel = self._create(ref, name)
+        hold = (
+            self._timeouts.hold_impatient_seconds
+            if asks_again(exchange.request)
+            else self._timeouts.hold_seconds
+        )
+        channel.hold(Waiting(exchange, headers, now + hold, account))
+
+    def _find(self, ref: ContentRef) -> LiveChannel | None:
+        channel = self._by_ref.get(ref)
+        if channel is None:
+            infohash = self.pool.known_infohash(ref)
+            if infohash is None and ref.kind == "unknown":
+                infohash = ref.value  # an infohash that is on air is not asked for as an id
+            if infohash is not None:
+                channel = self._by_infohash.get(infohash)
+        if channel is not None and ref not in channel.refs:
+            channel.refs.append(ref)
+            self._by_ref[ref] = channel
+        return channel
+
+    def _create(self, ref: ContentRef, name: str) -> LiveChannel:
+        infohash = self.pool.known_infohash(ref)
+        channel = LiveChannel(
+            infohash or str(ref),
+            name=name,
+            refs=[ref],
+            timeouts=self._timeouts,
+            limits=self._limits,
+            sources=self._sources,
+            identify=self._identify,
+            claim=self._claim,
+            make_room=self._make_room,
+            on_over=self._over,
+            viewer_id=self._viewer_id,
+        )
+        self._channels[channel] = None
+        self._by_ref[ref] = channel
+        if infohash is not None:
+            self._claim(channel, infohash)
+        channel.start()
+        return channel
+
+    # -- what a channel asks of its owner ----------------------------------------------------------
+
+    async def _identify(self, channel: LiveChannel) -> None:
+        """Learn the canonical infohash without opening a session; not knowing is no failure."""
+        ref = channel.refs[0]
+        if ref.kind == "direct":
+            return
+        infohash = await self.pool.resolve(ref)
+        if infohash is not None:
+            self._claim(channel, infohash)
+
+    def _claim(self, channel: LiveChannel, infohash: str) -> None:
+        other = self._by_infohash.get(infohash)
+        if other is not None and other is not channel and other.running:
+            raise Superseded(other)
+        if channel.infohash is not None and channel.infohash != infohash:
+            self._drop_infohash(channel)
+        self._by_infohash[infohash] = channel
+        channel.infohash = infohash
+        channel.key = infohash
+        for ref in channel.refs:
+            self.pool.learn(ref, infohash)
+
+    def _drop_infohash(self, channel: LiveChannel) -> None:
+        if channel.infohash is not None and self._by_infohash.get(channel.infohash) is channel:
+            del self._by_infohash[channel.infohash]
+
+    def _sources(self, channel: LiveChannel) -> Sequence[Source]:
+        ref = channel.refs[0]
+        if ref.kind == "direct":
+            return (DirectSource(ref.value, self._policy, self._timeouts, self._limits),)
+        return (EngineSource(self.pool, spellings(ref, channel.infohash), self._timeouts),)
+
+    async def _make_room(self, channel: LiveChannel) -> bool:
+        """A channel that only lingers gives way to one that somebody wants to see; the longest
+        lingering first.
+        """
+        lingering = [
+            other
+            for other in self._channels
+            if other.state is State.LINGERING and other.engine is not None and other is not channel
+        ]
+        if not lingering:
+            return False
+        await asyncio.wait({min(lingering, key=lambda other: other.since).stop()})
+        return True
+
+    def _over(self, channel: LiveChannel, failure: str | None) -> None:
+        self._channels.pop(channel, None)
+        for ref in channel.refs:
+            if self._by_ref.get(ref) is channel:
+                del self._by_ref[ref]
+        self._drop_infohash(channel)
+        self._past_bytes_in += channel.mux.bytes_in
+        self._past_bytes_out += channel.mux.bytes_out
+        ending = channel.stop()
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        if failure is not None:
+            self.failures += 1
+            until = time.monotonic() + self._timeouts.failure_memory_seconds
+            if len(self._failed) < _FAILURES_REMEMBERED:
+                for ref in channel.refs:
+                    self._failed[ref] = (until, failure)
+
+    # -- snapshots ---------------------------------------------------------------------------------
+
+    def snapshot(self, now: float | None = None) -> HubSnapshot:
+        """Everything the operator may see, at this moment. `now` is on the clock of
+        `time.monotonic`.
+        """
+        at = time.monotonic() if now is None else now
+        channels = tuple(channel.snapshot(at) for channel in self._channels)
+        return HubSnapshot(
+            channels=channels,
+            engines=tuple(engine.snapshot() for engine in self.pool.engines),
+            viewers=sum(len(channel.viewers) for channel in channels),
+            held=sum(channel.held for channel in channels),
+            bytes_in=self._past_bytes_in + sum(channel.bytes_in for channel in channels),
+            bytes_out=self._past_bytes_out + sum(channel.bytes_out for channel in channels),
+            sessions_opened=self.pool.sessions_opened,
+            sessions_stopped=self.pool.sessions_stopped,
+            failures=self.failures,
+        )
+
+    def find(self, ref: ContentRef) -> ChannelSnapshot | None:
+        """The channel that runs this content, if one does."""
+        channel = self._find(ref)
+        return channel.snapshot(time.monotonic()) if channel is not None else None
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether a viewer who came now could be served: an engine answers, or has not been asked
+        yet.
+        """
+        if self._closing:
+            return False, "stopping"
+        states = [engine.state for engine in self.pool.engines]
+        if states and all(state is EngineState.DOWN for state in states):
+            return False, "no engine answers"
+        return True, "ready"
+
+
+def spellings(ref: ContentRef, infohash: str | None) -> list[ContentRef]:
+    """How to ask an engine for a content, in order: what is known to be right, then the other kind
+    (reference §6).
+    """
+    found: list[ContentRef] = []
+    if infohash is not None:
+        found.append(ContentRef("infohash", infohash))
+    if ref.kind in ("url", "magnet"):
+        found.append(ref)
+    elif infohash != ref.value:
+        kinds: list[Kind] = ["content_id", "infohash"]
+        if ref.kind == "infohash":
+            kinds.reverse()
+        found += [ContentRef(kind, ref.value) for kind in kinds]
+    return list(dict.fromkeys(found))
+
+
+def asks_again(request: Request) -> bool:
+    """Whether this player gives up after 8 s and asks again: then a 503 before that loses
+    nothing.
+    """
+    headers = request.headers
+    if (
+        headers.get("accept-encoding", "").strip().lower() == "identity"
+        and headers.get("icy-metadata") == "1"
+        and "range" not in headers
+    ):
+        return True
+    agent = headers.get("user-agent", "").lower()
+    return any(name in agent for name in _IMPATIENT_AGENTS)

@@ -1,0 +1,142 @@
+"""One process's life: open the doors, serve, close them in order.
+
+Owns: the order in which things start and stop, signals, the loop. Must not know: what a request
+means, how a channel lives. The parent that keeps several of these on one port is design §7's, and
+will call `Worker` as `run` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import uvloop
+
+from rawstream.config import Config
+from rawstream.errors import ConfigError
+from rawstream.hub import ChannelHub
+from rawstream.journal import StopJournal
+from rawstream.protocol import Server
+from rawstream.routes import Router
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """The server, its channels and its engines, as one thing to start and to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.addresses: list[tuple[str, int]] = []
+        self.started_at = time.monotonic()
+        self.hub: ChannelHub
+        self.server: Server
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Prepare the data directory, stop a former life's sessions, listen.
+
+        Raises ConfigError: the directory can't be used, a port is taken.
+        """
+        config = self.config
+        try:
+            await asyncio.to_thread(config.data.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("data", f"'{config.data}' can't be used: {error.strerror}") from error
+        self.hub = ChannelHub(config, StopJournal(config.data), own_ports=self._own_ports)
+        self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
+        self.server.handler = Router(config, self.hub, self.server, started_at=self.started_at)
+        try:
+            for port in (config.port, *config.extra_ports):
+                self.addresses += await self.server.listen(config.host, port)
+            await self.hub.start()
+        except BaseException:
+            await self.stop(grace_seconds=0.01)
+            raise
+
+    def _first_answer(self, *_: object) -> None:
+        raise AssertionError("the router is set before anything listens")
+
+    def _own_ports(self) -> set[int]:
+        return {port for _host, port in self.addresses}
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Close in order: no new connections, viewers let go, engine sessions stopped. May be
+        called twice.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace_seconds), name="stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace_seconds: float | None) -> None:
+        grace = self.config.timeouts.shutdown_seconds if grace_seconds is None else grace_seconds
+        channels = asyncio.create_task(self.hub.close(), name="end of channels")
+        cut = await self.server.shutdown(grace)
+        if cut:
+            logger.warning("%d connection(s) had to be cut", cut)
+        await channels
+
+    def force(self) -> None:
+        """Cut what the graceful stop still waits for."""
+        self.server.force()
+
+
+def raise_descriptor_limit() -> int:
+    """Use as many descriptors as the system lets us: each viewer is one. Returns the limit in
+    force.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+Around = Callable[[], AbstractAsyncContextManager[Config]]
+
+
+def run(config: Config, *, ready: Callable[[Worker], None], around: Around | None = None) -> int:
+    """Serve until a signal: the first one ends gracefully, the second cuts. Returns the exit
+    status.
+
+    `ready` is called once the doors are open. `around` wraps the whole life and may give another
+    configuration: the demo starts its simulator there. Raises ConfigError.
+    """
+    raise_descriptor_limit()
+    return uvloop.run(_serve(config, ready, around))
+
+
+async def _serve(config: Config, ready: Callable[[Worker], None], around: Around | None) -> int:
+    async with around() if around is not None else _as_it_is(config) as final:
+        worker = Worker(final)
+        await worker.start()
+        asked = asyncio.Event()
+
+        def on_signal(number: signal.Signals) -> None:
+            if asked.is_set():
+                logger.warning("%s again: cutting", number.name)
+                worker.force()
+            else:
+                logger.info("%s: stopping", number.name)
+                asked.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            ready(worker)
+            await asked.wait()
+        finally:
+            await worker.stop()
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _as_it_is(config: Config) -> AsyncIterator[Config]:
+    yield config
