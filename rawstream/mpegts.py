@@ -50,7 +50,9 @@ UNIT_STARTS: Final = bytes(1 if value & 0xC0 == 0x40 else 0 for value in range(2
 # adaptation_field_control says there is an adaptation field: let its PCR and discontinuity flags
 # through
 _CLOCK_FLAGS: Final = bytes(0x90 if value & 0x20 else 0 for value in range(256))
-HAS_PAYLOAD: Final = bytes(1 if value & 0x10 else 0 for value in range(256))
+# the upper bits of the PID, and transport_error_indicator
+_PID_HIGH: Final = bytes(value & 0x9F for value in range(256))
+_HAS_PAYLOAD: Final = bytes(1 if value & 0x10 else 0 for value in range(256))
 
 _SYNC: Final = bytes([SYNC_BYTE])
 _IN_STEP: Final = re.compile(b"(?s)G(?=" + b"".join([b".{187}G"] * (RESYNC_PACKETS - 1)) + b")")
@@ -588,23 +590,20 @@ class PcrClock:
 def continuity_counters(packets: bytes) -> dict[int, int]:
     """The counter of each PID's first packet with payload, but for damaged ones and the null PID.
 
-    `packets`: whole packets.
+    `packets`: whole packets; a last piece shorter than a packet is passed over.
     """
-    control = packets[len(packets) - PACKET_SIZE + 3 :: -PACKET_SIZE]
-    high = packets[len(packets) - PACKET_SIZE + 1 :: -PACKET_SIZE]
-    low = packets[len(packets) - PACKET_SIZE + 2 :: -PACKET_SIZE]
-    # backwards, so that the first packet of a PID is the one that stays
-    last_wins = dict(
-        compress(
-            zip(zip(high, low, strict=True), control, strict=True), control.translate(HAS_PAYLOAD)
-        )
-    )
-    counters: dict[int, int] = {}
-    for (upper, lower), value in reversed(last_wins.items()):
-        pid = (upper & 0x1F) << 8 | lower
-        if not upper & 0x80 and pid != NULL_PID:
-            counters.setdefault(pid, value & 0x0F)
-    return counters
+    packets = packets[: len(packets) - len(packets) % PACKET_SIZE]
+    # backwards, so that of all packets of a PID the first is the one that stays
+    control = packets[3::PACKET_SIZE][::-1]
+    high = packets[1::PACKET_SIZE].translate(_PID_HIGH)[::-1]
+    low = packets[2::PACKET_SIZE][::-1]
+    of_pids = zip(zip(high, low, strict=True), control, strict=True)
+    counters = dict(compress(of_pids, control.translate(_HAS_PAYLOAD)))
+    return {
+        upper << 8 | lower: value & 0x0F
+        for (upper, lower), value in counters.items()
+        if not upper & 0x80 and (upper << 8 | lower) != NULL_PID
+    }
 
 
 def discontinuity_packet(pid: int, next_cc: int) -> bytes:

@@ -207,6 +207,10 @@ class SectionWalker:
             first = self._take(chunk, first, end, fragments)
         return fragments
 
+    def skip(self, control: int) -> None:
+        """Count a packet, of which `control` is the fourth byte, that nobody needs to look into."""
+        self._cc = control & 0x0F
+
     def _take(
         self, chunk: bytes | bytearray, start: int, end: int, fragments: list[Fragment]
     ) -> int:
@@ -241,13 +245,24 @@ class TableReader:
     (2.4.4.9).
     """
 
-    __slots__ = ("_data", "_packets", "_serial", "_table_id", "sections", "walker")
+    __slots__ = (
+        "_data",
+        "_packets",
+        "_serial",
+        "_settled",
+        "_settled_key",
+        "_table_id",
+        "sections",
+        "walker",
+    )
 
     def __init__(self, table_id: int) -> None:
         self._table_id = table_id
         self._data = bytearray()
         self._packets: list[bytes] = []
         self._serial = 0
+        self._settled: Section | None = None
+        self._settled_key = 0
         self.walker = SectionWalker()
         self.sections: dict[int, Section] = {}
 
@@ -257,8 +272,11 @@ class TableReader:
         Keys and bytes of the sections that are new by it.
         """
         packet = chunk[start:end]
+        if self._is_again(packet):
+            return []
         fresh: list[tuple[int, bytes]] = []
-        for begin, stop, at, total in self.walker.walk(chunk, start, end):
+        fragments = self.walker.walk(chunk, start, end)
+        for begin, stop, at, total in fragments:
             if not at:
                 self._data.clear()
                 self._packets.clear()
@@ -269,7 +287,28 @@ class TableReader:
                 self._packets.clear()
         if not self.walker.open:
             self._packets.clear()
+        if len(fragments) != 1 or (self._settled and len(self._settled.packets) != 1):
+            self._settled = None
         return fresh
+
+    def _is_again(self, packet: bytes) -> bool:
+        """Take a packet that differs from the last one in its counter alone: the usual case.
+
+        Only a packet that holds one whole section and no part of another is compared with.
+        """
+        section = self._settled
+        if section is None or self.walker.open:
+            return False
+        (before,) = section.packets
+        if packet[4:] != before[4:] or packet[1] != before[1] or (packet[3] ^ before[3]) & 0xF0:
+            return False
+        if self.sections.get(self._settled_key) is not section:
+            return False
+        self.walker.skip(packet[3])
+        self._serial += 1
+        self._settled = Section(section.data, (packet,), self._serial)
+        self.sections[self._settled_key] = self._settled
+        return True
 
     def packets(self) -> list[bytes]:
         """Every packet that holds a current section, then those of the one still open, each once.
@@ -319,7 +358,9 @@ class TableReader:
                     if other.data[5] != data[5] or other.data[7] != data[7] or number > data[7]:
                         del self.sections[number]
         self._serial += 1
-        self.sections[key] = Section(data, tuple(self._packets), self._serial)
+        section = Section(data, tuple(self._packets), self._serial)
+        self.sections[key] = section
+        self._settled, self._settled_key = section, key
 
 
 def parse_pmt(data: bytes, pid: int) -> ProgramMap:
