@@ -47,6 +47,7 @@ ORDER = (
     "broadcast",
     "simulator_contents",
     "simulator_http",
+    "simulator_sessions",
     "simulator",
     "doctor",
     "workers",
