@@ -47,6 +47,12 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 _UNSAFE_OUT = re.compile(r"[\r\n\0]")
 
 
+def _absolute_prefix(target: str) -> str:
+    """Scheme and authority of an absolute-form target, '' of any other."""
+    match = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", target)
+    return match[0] if match else ""
+
+
 class Request:
     """One request, complete.
 
@@ -91,8 +97,8 @@ class Request:
         self.keep_alive = keep_alive
         self._query: list[tuple[str, str]] | None = None
         raw = target.partition("#")[0]
-        if not raw.startswith("/") and "://" in raw:
-            raw = "/" + raw.partition("://")[2].partition("/")[2]
+        if not raw.startswith("/"):
+            raw = raw[len(_absolute_prefix(raw)) :] or "/"
         raw, _, self.query_string = raw.partition("?")
         if "%" in raw:
             self.path = unquote(raw, errors="replace")
@@ -221,6 +227,14 @@ class _Recorded:
         self.complete = False
         self.request: Request | None = None
 
+    def framing(self) -> list[tuple[bytes, bytes]]:
+        """The fields that announce a body."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if name.lower() in (b"content-length", b"transfer-encoding")
+        ]
+
 
 class RequestParser:
     """Bytes in, requests out, in order; one per connection.
@@ -231,12 +245,12 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_body_framing",
         "_fed",
         "_limits",
         "_parser",
         "_pieces",
         "_recorded",
+        "_resuming",
         "continue_due",
         "failure",
         "requests",
@@ -247,8 +261,8 @@ class RequestParser:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._pieces: deque[bytes] = deque()  # read from the socket, not yet parsed
         self._recorded: deque[_Recorded] = deque()
+        self._resuming = False  # inside the head that `_resume_body` made up
         self._fed = 0  # bytes since the last complete request or the end of a head
-        self._body_framing = 0
 
         self.requests: deque[Request] = deque()
         self.failure: ViewerError | None = None
@@ -313,6 +327,11 @@ class RequestParser:
                 # Upgrade is an offer that we ignore (RFC 9110 §7.8): what follows is HTTP/1.1 as
                 # before. CONNECT comes here too; its head is refused by `_check_head`.
                 data = data[upgrade.args[0] :]
+                if self._recorded and not self._recorded[-1].complete:
+                    try:
+                        self._resume_body(self._recorded[-1])
+                    except httptools.HttpParserError as error:
+                        return ViewerError(400, f"bad request: {error}")
             except httptools.HttpParserCallbackError:
                 raise
             except httptools.HttpParserInvalidMethodError:
@@ -320,6 +339,16 @@ class RequestParser:
             except httptools.HttpParserError as error:
                 return ViewerError(400, f"bad request: {error}")
         return None
+
+    def _resume_body(self, recorded: _Recorded) -> None:
+        """httptools takes a request that offers an upgrade for one without a body, and would read
+        its body as the next request. Java's client and curl send such requests. So a fresh
+        parser, told the framing and nothing else, reads on.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        self._resuming = True
+        framing = b"\r\n".join(b"%b: %b" % field for field in recorded.framing())
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
     def _collect(self) -> None:
         """Check what the callbacks recorded and move what is complete to `requests`."""
@@ -329,7 +358,6 @@ class RequestParser:
                 return
             if recorded.request is None:
                 self._fed = 0
-                self._body_framing = 0
                 try:
                     recorded.request = _check_head(recorded, self._limits)
                 except ViewerError as error:
@@ -372,10 +400,12 @@ class RequestParser:
     # -- httptools callbacks: record, decide nothing --
 
     def on_message_begin(self) -> None:
-        self._recorded.append(_Recorded())
+        if not self._resuming:
+            self._recorded.append(_Recorded())
 
     def on_url(self, piece: bytes) -> None:
-        self._recorded[-1].target += piece
+        if not self._resuming:
+            self._recorded[-1].target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         recorded = self._recorded[-1]
@@ -385,6 +415,9 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         recorded, parser = self._recorded[-1], self._parser
+        if self._resuming:
+            self._resuming = False
+            return
         assert parser is not None, "a parser that calls us exists"
         recorded.method = parser.get_method()
         recorded.version = parser.get_http_version()
@@ -405,7 +438,9 @@ class RequestParser:
             recorded.body += piece
 
     def on_message_complete(self) -> None:
-        self._recorded[-1].complete = True
+        recorded, parser = self._recorded[-1], self._parser
+        assert parser is not None, "a parser that calls us exists"
+        recorded.complete = not (parser.should_upgrade() and recorded.framing())
 
 
 def _check_head(recorded: _Recorded, limits: Limits) -> Request:
@@ -479,9 +514,8 @@ def _check_target(raw: bytes, method: str, version: str, headers: dict[str, str]
     target = raw.decode("ascii")
     if target.startswith("/") or (target == "*" and method == "OPTIONS"):
         return target
-    scheme, separator, rest = target.partition("://")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if not separator or scheme.lower() not in ("http", "https"):
+    scheme, _, authority = _absolute_prefix(target).partition("://")
+    if scheme.lower() not in ("http", "https"):
         raise ViewerError(400, "bad request target")
     if not authority or not _AUTHORITY.fullmatch(authority):
         raise ViewerError(400, "bad request target")
