@@ -180,7 +180,7 @@ class Limits(BaseModel):
 
 def _engine_url(value: str) -> str:
     """Normalise an engine's address to `http://host:port`, nothing behind it."""
-    text = value.strip().rstrip("/")
+    text = value.strip()
     if "://" not in text:
         text = "http://" + text
     parts = urlsplit(text)
@@ -190,7 +190,8 @@ def _engine_url(value: str) -> str:
         raise ValueError(f"'{value}' has no usable port") from error
     if parts.scheme != "http":
         raise ValueError(f"'{value}': an engine is reached over http://")
-    if not parts.hostname or parts.username or parts.password or parts.path or parts.query:
+    beside = parts.username or parts.password or parts.path.strip("/") or parts.query
+    if not parts.hostname or beside:
         raise ValueError(f"'{value}' is not an address like http://127.0.0.1:6878")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"http://{host}:{port}"
@@ -290,7 +291,8 @@ def load_config(file: Path | None = None, **flags: Any) -> Config:
         problems = error.errors(include_url=False)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         name, problem = _explain(problems[0])
-        raise ConfigError(_where(name, given, path), problem + more) from error
+        one_line = " ".join(problem.split()) + more
+        raise ConfigError(_where(name, given, path), one_line) from error
     except SettingsError as error:
         problem = "a group is set as JSON, or one by one as in RAWSTREAM_LIMITS__CHANNELS=100"
         raise ConfigError(ENVIRONMENT_PREFIX + "…", problem) from error
