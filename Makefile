@@ -41,8 +41,8 @@ check: $(DEV_STAMP) ## formatting, lint, types, module order, a twin test per mo
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layers.py tests/test_twins.py
 
-bench: $(DEV_STAMP) ## every benchmark beside its baseline (minutes; wants a quiet machine)
-	@for program in benchmarks/bench_*.py; do echo "== $$program"; $(BIN)/python $$program; done
+bench: $(DEV_STAMP) ## every benchmark against its floor: half an hour on a quiet machine (ARGS=--quick)
+	@$(BIN)/python benchmarks/all.py $(ARGS)
 
 venv: $(DEV_STAMP) ## only set up .venv
 
