@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+
+pytest.register_assert_rewrite("stage", "ts_clips")
 import uvloop
 
 

@@ -1,0 +1,451 @@
+"""A channel's life against the simulator, over real sockets: one session, joins, faults, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rawstream.channels import _MOVES, RUNNING, ChannelState
+from rawstream.config import Timeouts
+from rawstream.errors import UpstreamError
+from rawstream.http_client import Ending
+from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.simulator import PREMIUM, dead_content, vod_content
+from stage import Player, Stage, quick_contents, stage, until, whole_units
+from ts_clips import decode
+
+MUCH = 400_000  # bytes: some seconds of a bundled clip
+SOME = 60_000
+
+
+async def refused(made: Stage, query: str) -> UpstreamError:
+    with pytest.raises(UpstreamError) as info:
+        await made.play(query)
+    return info.value
+
+
+def assert_plays_around_a_fault(player: Player) -> None:
+    """No packet is missing without a mark, and FFmpeg has nothing to say but about the cut itself."""
+    packets = player.packets
+    assert ContinuityChecker().feed(packets) == []
+    decoded = decode(whole_units(packets))
+    assert decoded.pictures
+    assert len(set(decoded.pictures)) == len(decoded.pictures), "a picture was shown twice"
+
+
+# -- joining ------------------------------------------------------------------------------------
+
+
+async def test_a_hundred_joins_at_once_by_id_and_infohash_open_one_session(tmp_path: Path) -> None:
+    contents = quick_contents(preload_seconds=0.5)
+    content = contents[0]
+    async with stage(tmp_path, contents) as made:
+        queries = [f"id={content.content_id}", f"infohash={content.infohash}"] * 50
+        players = await asyncio.gather(*(made.play(query) for query in queries))
+        await asyncio.gather(*(player.more(SOME) for player in players))
+        assert content.counters.opens == 1
+        assert content.counters.readers_max == 1
+        assert content.counters.doubled_readers == 0
+        assert len(made.snapshot.channels) == 1
+        assert made.snapshot.viewers == 100
+        shortest = min(len(player.packets) for player in players)
+        for player in players:
+            player.assert_starts_clean()
+            del player.data[shortest:]
+        # equal bytes decode equally: FFmpeg is asked once for each different stream
+        different = {player.packets: player for player in players}
+        for player in different.values():
+            player.assert_plays()
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_each_bundled_channel_plays_for_a_late_joiner(tmp_path: Path, number: int) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        first = await made.play(contents[number])
+        await first.more(MUCH)
+        late = await made.play(contents[number])
+        await late.more(SOME)
+        late.assert_plays()
+        first.assert_plays()
+        assert contents[number].counters.opens == 1
+
+
+async def test_a_slow_start_of_one_channel_delays_no_other(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="start", seconds=600)
+    async with stage(tmp_path, contents) as made:
+        slow = asyncio.create_task(made.play(contents[0]))
+        await until(lambda: contents[0].counters.getstream_calls == 1, "the slow start")
+        quick = await made.play(contents[1])
+        await quick.more(SOME)
+        assert not slow.done()
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+
+
+async def test_head_is_answered_at_once_and_starts_nothing(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        answer = await made.ask(f"/ace/getstream?id={contents[0].content_id}", method="HEAD")
+        assert (answer.status, answer.headers["content-type"]) == (200, "video/mp2t")
+        assert contents[0].counters.getstream_calls == 0
+
+
+async def test_an_infohash_given_as_an_id_plays_and_is_one_channel_with_it(tmp_path: Path) -> None:
+    contents = quick_contents()
+    content = contents[0]
+    async with stage(tmp_path, contents) as made:
+        wrong = await made.play(f"id={content.infohash}")
+        right = await made.play(f"infohash={content.infohash}")
+        await asyncio.gather(wrong.more(SOME), right.more(SOME))
+        assert content.counters.opens == 1
+        assert len(made.snapshot.channels) == 1
+
+
+@pytest.mark.parametrize("mode", ["supersede", "shared"])
+async def test_when_nobody_can_resolve_an_id_the_start_itself_merges_the_channels(
+    tmp_path: Path, mode: str
+) -> None:
+    contents = quick_contents()
+    content = contents[0]
+    async with stage(tmp_path, contents, mode=mode) as made:
+        content.fault("hang", where="files")
+        by_infohash = await made.play(f"infohash={content.infohash}")
+        by_id = await made.play(f"content_id={content.content_id}")
+        await asyncio.gather(by_infohash.more(MUCH), by_id.more(MUCH))
+        assert len(made.snapshot.channels) == 1
+        assert made.snapshot.viewers == 2
+        by_id.assert_starts_clean()
+        assert content.counters.readers_max == 1
+        assert_plays_around_a_fault(by_infohash)
+        if mode == "shared":
+            assert content.counters.stops == 0, "a stop of the second session would end the first"
+        by_infohash.leave()
+        by_id.leave()
+        await until(lambda: made.channel() is None, "the end")
+        await until(lambda: content.counters.stops >= 1, "the stop")
+        await until(lambda: made.snapshot.engines[0].sessions == 0, "every session given back")
+
+
+# -- the end ------------------------------------------------------------------------------------
+
+
+async def test_zapping_back_within_the_linger_finds_the_channel_warm(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(linger_seconds=60)) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        player.leave()
+        await until(lambda: made.state() == "lingering", "lingering")
+        again = await made.play(contents[0])
+        await again.more(SOME)
+        assert made.state() == "live"
+        again.assert_plays()
+        assert contents[0].counters.opens == 1
+        assert contents[0].counters.stops == 0
+
+
+async def test_the_last_viewer_gone_stops_the_session_once(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        players = [await made.play(contents[0]) for _ in range(3)]
+        for player in players:
+            await player.more(SOME)
+            player.leave()
+        await until(lambda: contents[0].counters.stops == 1, "the stop")
+        await until(lambda: made.channel() is None, "the channel's end")
+        assert contents[0].counters.unknown_stops == 0
+        assert contents[0].counters.leaked_sessions == 0
+        assert made.engine.counters.stops == 1
+
+
+async def test_a_viewer_who_leaves_during_the_start_leaves_no_session_behind(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="start", seconds=1.0, times=1)
+    async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(linger_seconds=0.05)) as made:
+        asking = asyncio.create_task(made.play(contents[0]))
+        await until(lambda: contents[0].counters.getstream_calls == 1, "the start")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await until(lambda: contents[0].counters.opens == 1, "the answer is still read")
+        await until(lambda: contents[0].counters.stops == 1, "and its session stopped")
+
+
+async def test_a_channel_asked_for_again_while_it_stops_waits_for_the_stop(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="stop", seconds=0.5)
+    async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(linger_seconds=0)) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        player.leave()
+        await until(lambda: made.channel() is None, "the stop begins")
+        again = await made.play(contents[0])
+        await again.more(MUCH)
+        again.assert_plays()
+        assert contents[0].counters.opens == 2
+        assert contents[0].counters.superseded == 0
+
+
+async def test_closing_the_server_ends_the_streams_and_stops_the_sessions(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        players = [await made.play(contents[number]) for number in (0, 1)]
+        for player in players:
+            await player.more(SOME)
+        await made.worker.stop()
+        await until(lambda: all(player.over for player in players), "the streams' end")
+        assert [content.counters.stops for content in contents[:2]] == [1, 1]
+
+
+async def test_a_film_ends_with_its_last_byte_and_not_with_a_recovery(tmp_path: Path) -> None:
+    film = vod_content()
+    film.speed = 50
+    async with stage(tmp_path, [film]) as made:
+        player = await made.play(film)
+        await until(lambda: player.over, "the film's end")
+        player.assert_plays()
+        assert film.counters.opens == 1
+        await until(lambda: film.counters.stops == 1, "the stop")
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+async def test_a_dead_content_is_503_with_the_engines_words(tmp_path: Path) -> None:
+    async with stage(tmp_path, quick_contents()) as made:
+        error = await refused(made, "id=" + "ab" * 20)
+        assert error.status == 503
+        assert "failed to load content" in error.reason
+
+
+async def test_a_failure_is_remembered_for_a_moment(tmp_path: Path) -> None:
+    async with stage(
+        tmp_path, quick_contents(), timeouts=Timeouts.for_tests(failure_memory_seconds=60)
+    ) as made:
+        await refused(made, "id=" + "ab" * 20)
+        calls = made.engine.counters.getstream_calls
+        error = await refused(made, "id=" + "ab" * 20)
+        assert "failed to load content" in error.reason
+        assert made.engine.counters.getstream_calls == calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("error", {"text": PREMIUM}, "activate premium"),
+        ("html_500", {}, "500"),
+        ("empty_500", {}, "500"),
+        ("half_body", {}, ""),
+        ("malformed", {}, ""),
+        ("reset", {}, ""),
+        ("close", {}, ""),
+        ("empty_response", {}, "playback URL"),
+        ("huge", {}, ""),
+    ],
+)
+async def test_a_start_that_goes_wrong_is_503_with_a_reason(
+    tmp_path: Path, kind: str, options: dict[str, str], words: str
+) -> None:
+    contents = quick_contents()
+    contents[0].fault(kind, **options)
+    async with stage(tmp_path, contents) as made:
+        error = await refused(made, f"infohash={contents[0].infohash}")
+        assert error.status == 503
+        assert error.reason and words in error.reason
+
+
+@pytest.mark.parametrize("kind", ["odd_types", "string_response"])
+async def test_an_answer_of_odd_shape_plays(tmp_path: Path, kind: str) -> None:
+    contents = quick_contents()
+    contents[0].fault(kind)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        player.assert_plays()
+
+
+async def test_a_held_viewer_is_told_503_in_time_and_the_start_goes_on(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="playback", seconds=2.0, times=1)
+    timeouts = Timeouts.for_tests(hold_impatient_seconds=0.3, linger_seconds=30)
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        player = made.player(
+            contents[0], Accept_Encoding="identity", Icy_MetaData="1", User_Agent="ExoPlayerLib/2.19"
+        )
+        with pytest.raises(UpstreamError) as info:
+            await player.open()
+        assert info.value.status == 503
+        assert "starting" in info.value.reason
+        patient = await made.play(contents[0])
+        await patient.more(SOME)
+        assert contents[0].counters.opens == 1
+
+
+async def test_a_channel_that_never_gets_beyond_prebuf_ends_with_503(tmp_path: Path) -> None:
+    dead = dead_content(peers=3)
+    timeouts = Timeouts.for_tests(
+        engine_first_byte_seconds=1.0, engine_first_byte_limit_seconds=2.0
+    )
+    async with stage(tmp_path, [dead], timeouts=timeouts) as made:
+        error = await refused(made, f"id={dead.content_id}")
+        assert error.status == 503
+        assert "prebuf" in error.reason and "3 peers" in error.reason
+        await until(lambda: dead.counters.stops == 1, "the session's stop")
+
+
+# -- recovery -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["eof", "cut", "rst", "bad_chunk"])
+async def test_a_cut_keeps_the_viewers_and_is_answered_at_once(tmp_path: Path, kind: str) -> None:
+    contents = quick_contents()
+    contents[0].fault(kind, after_bytes=700_000, times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_000_000)
+        assert not player.over
+        channel = made.channel()
+        assert channel is not None and channel.recoveries == 1
+        assert contents[0].counters.faults == 1
+        assert contents[0].counters.readers_max == 1
+        assert_plays_around_a_fault(player)
+
+
+async def test_a_silent_stall_is_left_for_a_new_session(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("silent_stall", after_bytes=700_000, times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_000_000)
+        assert contents[0].counters.opens == 2
+        assert contents[0].counters.stops == 1, "the stalled session is stopped before the next"
+        assert contents[0].counters.superseded == 0
+        assert_plays_around_a_fault(player)
+
+
+async def test_a_session_that_was_superseded_is_made_anew(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        stranger = await made.ask_engine(f"/ace/getstream?infohash={contents[0].infohash}&format=json&pid=x")
+        assert stranger.status == 200
+        await until(lambda: contents[0].counters.superseded == 1, "the stranger takes over")
+        await player.more(MUCH)
+        assert not player.over
+
+
+async def test_an_engine_that_restarts_brings_the_channel_back(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        await made.engine.restart(1.0)
+        await player.more(MUCH)
+        assert not player.over
+        assert_plays_around_a_fault(player)
+
+
+async def test_a_killed_engine_hands_its_channel_to_the_next_one(tmp_path: Path) -> None:
+    async with stage(tmp_path, quick_contents(), engines=2) as made:
+        contents = [catalogue[0] for catalogue in made.catalogues]
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        number = 0 if contents[0].counters.opens else 1
+        carrying, other = made.engines[number], contents[1 - number]
+        await carrying.set_engine_fault("refuse")
+        await carrying.restart()
+        await player.more(2_000_000)
+        assert other.counters.opens == 1
+        assert_plays_around_a_fault(player)
+
+
+async def test_a_source_that_does_not_come_back_ends_the_channel_within_its_time(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(recover_seconds=1.0)) as made:
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        await made.engine.set_engine_fault("refuse")
+        await made.engine.restart()
+        await until(lambda: player.over, "the end of the stream")
+        assert player.ending is Ending.EOF
+        assert made.channel() is None
+
+
+async def test_hundred_bytes_and_an_end_again_and_again_is_a_failure_in_the_end(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(recover_seconds=2.0)) as made:
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        contents[0].fault("eof", after_bytes=100)
+        await made.engine.restart()
+        await until(lambda: player.over, "the end of the stream")
+        assert made.channel() is None
+
+
+async def test_garbage_in_the_middle_is_cut_out_and_the_stream_goes_on(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("garbage", after_bytes=700_000, amount=1000, times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_000_000)
+        packets = player.packets
+        assert set(packets[0::PACKET_SIZE]) == {0x47}
+        channel = made.channel()
+        assert channel is not None
+        assert (channel.resyncs, channel.recoveries, channel.opens) == (1, 0, 1)
+
+
+async def test_500_in_preload_is_asked_again_on_the_same_session(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("status", where="playback", status=500, text="start timeout", times=3)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        assert contents[0].counters.opens == 1
+        assert contents[0].counters.playback_calls == 4
+
+
+async def test_a_redirect_off_the_engine_is_asked_of_the_engine(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("foreign_redirect", text="http://192.0.2.1:9/elsewhere", times=1)
+    timeouts = Timeouts.for_tests(engine_first_byte_seconds=2, engine_first_byte_limit_seconds=2)
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        error = await refused(made, f"infohash={contents[0].infohash}")
+        assert error.status == 503
+        assert "192.0.2.1" not in error.reason
+
+
+async def test_a_full_engine_lets_a_lingering_channel_give_way(tmp_path: Path) -> None:
+    contents = quick_contents()
+    timeouts = Timeouts.for_tests(linger_seconds=600)
+    async with stage(tmp_path, contents, timeouts=timeouts, capacity=1) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        error = await refused(made, f"infohash={contents[1].infohash}")
+        assert error.status == 503 and "engines" in error.reason
+        player.leave()
+        await until(lambda: made.state() == "lingering", "lingering")
+        other = await made.play(contents[2])
+        await other.more(SOME)
+        assert contents[0].counters.stops == 1
+
+
+# -- the states ---------------------------------------------------------------------------------
+
+
+def test_every_state_has_its_moves_and_a_way_to_the_end() -> None:
+    assert set(_MOVES) == set(ChannelState)
+    reachable = {ChannelState.IDLE}
+    for _ in ChannelState:
+        reachable |= {to for state in reachable for to in _MOVES[state]}
+    assert reachable == set(ChannelState)
+    for state in RUNNING:
+        assert ChannelState.STOPPING in _MOVES[state]
