@@ -207,10 +207,6 @@ class SectionWalker:
             first = self._take(chunk, first, end, fragments)
         return fragments
 
-    def skip(self, control: int) -> None:
-        """Count a packet, of which `control` is the fourth byte, that nobody needs to look into."""
-        self._cc = control & 0x0F
-
     def _take(
         self, chunk: bytes | bytearray, start: int, end: int, fragments: list[Fragment]
     ) -> int:
@@ -304,7 +300,6 @@ class TableReader:
             return False
         if self.sections.get(self._settled_key) is not section:
             return False
-        self.walker.skip(packet[3])
         self._serial += 1
         self._settled = Section(section.data, (packet,), self._serial)
         self.sections[self._settled_key] = self._settled
@@ -346,6 +341,8 @@ class TableReader:
         # of ours
         if data[0] != self._table_id or len(data) < 12 or not data[1] & 0x80 or not data[5] & 0x01:
             return
+        if data[6] > data[7]:  # section_number above last_section_number
+            return
         key = data[6] if self._table_id == PAT_TABLE_ID else data[3] << 8 | data[4]
         known = self.sections.get(key)
         if known is None or known.data != data:
@@ -355,7 +352,7 @@ class TableReader:
             if self._table_id == PAT_TABLE_ID:
                 # a PAT of several sections is one version of all of them
                 for number, other in list(self.sections.items()):
-                    if other.data[5] != data[5] or other.data[7] != data[7] or number > data[7]:
+                    if other.data[5] != data[5] or other.data[7] != data[7]:
                         del self.sections[number]
         self._serial += 1
         section = Section(data, tuple(self._packets), self._serial)

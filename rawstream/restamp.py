@@ -20,7 +20,6 @@ from rawstream.mpegts import (
     PCR_WRAP,
     PTS_WRAP,
     UNIT_STARTS,
-    find_packet,
     read_pcr,
 )
 from rawstream.pictures import pes_fields, read_timestamp
@@ -40,6 +39,15 @@ _LATER: Final = tuple(
 def _equals(value: int, bits: int) -> bytes:
     """A table that maps bytes whose `bits` are `value` to 0xFF, others to 0."""
     return bytes(0xFF if byte & bits == value else 0 for byte in range(256))
+
+
+def _pid_mask(high: bytes, low: bytes, pid: int) -> int:
+    """A byte per packet, the first one lowest: 0xFF where it is of that PID and not damaged.
+
+    `high`, `low`: the second and third header byte of every packet, in which the PID stands.
+    """
+    mask = int.from_bytes(high.translate(_equals(pid >> 8, 0x9F)), "little")
+    return mask & int.from_bytes(low.translate(_equals(pid & 0xFF, 0xFF)), "little")
 
 
 class PesTimestamps(NamedTuple):
@@ -100,14 +108,15 @@ def _shift_pcr(data: bytearray, at: int, ticks: int) -> None:
     data[at : at + 6] = (base << 15 | reserved | extension).to_bytes(6, "big")
 
 
-class _PmtVersions:
-    """Raises the version_number of the PMTs in the packets of one PID (2.4.4.9)."""
+class _TableVersions:
+    """Raises the version_number of the PAT or PMTs in one PID's packets (2.4.4.5, 2.4.4.9)."""
 
-    __slots__ = ("_change", "_is_pmt", "_walker")
+    __slots__ = ("_change", "_is_table", "_table_id", "_walker")
 
-    def __init__(self) -> None:
+    def __init__(self, table_id: int) -> None:
+        self._table_id = table_id
         self._walker = SectionWalker()
-        self._is_pmt = False
+        self._is_table = False
         self._change = bytes(4)
 
     def patch(self, data: bytearray, packet: int, delta: int) -> None:
@@ -118,9 +127,9 @@ class _PmtVersions:
         """
         for start, end, at, total in self._walker.walk(data, packet, packet + PACKET_SIZE):
             if not at:
-                self._is_pmt = data[start] == PMT_TABLE_ID
+                self._is_table = data[start] == self._table_id
                 self._change = bytes(4)
-            if not self._is_pmt or total < 12:
+            if not self._is_table or total < 12:
                 continue
             first = start - at
             if start <= first + 5 < end:
@@ -141,7 +150,8 @@ class Restamper:
 
     `offset`: 90 kHz ticks added to every PTS and DTS, times 300 to PCR and OPCR, modulo their wrap.
     Setting it says that the next packet begins a new piece, as `splice` does.
-    `pmt_version_delta`: added to the version_number of every PMT, so that players read it anew.
+    `pat_version_delta`, `pmt_version_delta`: added to the version_number of the PAT and of every
+    PMT, so that players read them anew.
     PMTs are known from the PAT, so the tables of a piece have to pass before its other packets.
 
     With `keep_continuity` the counters of a piece go on where each PID's stood at the end of the
@@ -153,17 +163,21 @@ class Restamper:
         "_last",
         "_offset",
         "_pat",
+        "_pat_versions",
         "_pmts",
         "_steps",
+        "pat_version_delta",
         "pmt_version_delta",
     )
 
     def __init__(self, *, keep_continuity: bool = False) -> None:
+        self.pat_version_delta = 0
         self.pmt_version_delta = 0
         self._offset = 0
         # tables
         self._pat = TableReader(PAT_TABLE_ID)
-        self._pmts: dict[int, _PmtVersions] = {}
+        self._pat_versions = _TableVersions(PAT_TABLE_ID)
+        self._pmts: dict[int, _TableVersions] = {}
         # counters: of each PID the last one given out, and what this piece's ones are moved by
         self._keep_continuity = keep_continuity
         self._last: dict[int, int] = {}
@@ -188,7 +202,8 @@ class Restamper:
         `chunk`: whole packets; a last piece shorter than a packet stays as it is. Not moved are
         timestamps in scrambled packets and in PES headers that run over their first packet.
         """
-        if not (self._offset % PTS_WRAP or self.pmt_version_delta or self._keep_continuity):
+        raised = self.pat_version_delta or self.pmt_version_delta
+        if not (self._offset % PTS_WRAP or raised or self._keep_continuity):
             return chunk
         rest = len(chunk) % PACKET_SIZE
         if rest:
@@ -197,7 +212,7 @@ class Restamper:
         if self._offset % PTS_WRAP:
             self._shift_clocks(data)
             self._shift_timestamps(data)
-        if self.pmt_version_delta:
+        if raised:
             self._raise_versions(chunk, data)
         if self._keep_continuity and chunk:
             self._count_on(data)
@@ -230,21 +245,29 @@ class Restamper:
     def _raise_versions(self, chunk: bytes, data: bytearray) -> None:
         high = chunk[1::PACKET_SIZE]
         low = chunk[2::PACKET_SIZE]
-        index = -1
-        while True:
-            pids = (PAT_PID, *self._pmts)
-            index = find_packet(high, low, pids, index + 1, len(high))
-            if index == len(high):
-                return
+        tables = self._table_row(high, low)
+        index = tables.find(0xFF)
+        while index >= 0:
             offset = index * PACKET_SIZE
             pid = (high[index] & 0x1F) << 8 | low[index]
             if pid != PAT_PID:
                 self._pmts[pid].patch(data, offset, self.pmt_version_delta)
-            elif self._pat.read(chunk, offset, offset + PACKET_SIZE):
-                self._pmts = {
-                    pmt_pid: self._pmts.get(pmt_pid) or _PmtVersions()
-                    for pmt_pid in (self._pat.programs() or {}).values()
-                }
+            else:
+                self._pat_versions.patch(data, offset, self.pat_version_delta)
+                if self._pat.read(chunk, offset, offset + PACKET_SIZE):
+                    self._pmts = {
+                        pmt_pid: self._pmts.get(pmt_pid) or _TableVersions(PMT_TABLE_ID)
+                        for pmt_pid in (self._pat.programs() or {}).values()
+                    }
+                    tables = self._table_row(high, low)
+            index = tables.find(0xFF, index + 1)
+
+    def _table_row(self, high: bytes, low: bytes) -> bytes:
+        """A byte per packet: 0xFF where it belongs to the PAT or a PMT."""
+        mask = 0
+        for pid in (PAT_PID, *self._pmts):
+            mask |= _pid_mask(high, low, pid)
+        return mask.to_bytes(len(high), "little")
 
     def _count_on(self, data: bytearray) -> None:
         """Move the counters, PID by PID, by masks of a byte per packet."""
@@ -259,8 +282,7 @@ class Restamper:
         while left:
             first = (left & -left).bit_length() - 1 >> 3
             pid = (high[first] & 0x1F) << 8 | low[first]
-            mask = int.from_bytes(high.translate(_equals(pid >> 8, 0x9F)), "little")
-            mask &= int.from_bytes(low.translate(_equals(pid & 0xFF, 0xFF)), "little")
+            mask = _pid_mask(high, low, pid)
             left ^= mask
             step = self._steps.get(pid)
             if step is None:

@@ -351,8 +351,32 @@ def test_a_picture_with_a_hole_in_it_is_no_entry_point() -> None:
 
 
 def test_a_repeated_packet_in_a_picture_changes_nothing() -> None:
-    packets = packets_of(picture(b"\0\0\1\x09".ljust(170, b"\x10") + IDR))
+    packets = packets_of(picture(b"\0\0\1\x09".ljust(370, b"\x10") + IDR))
     assert entries(packets[0], packets[1], packets[1], packets[2]) == [(0, 900)]
+
+
+def test_a_damaged_packet_in_a_picture_is_not_looked_into() -> None:
+    packets = packets_of(picture(b"\0\0\1\x09".ljust(300, b"\x10") + IDR))
+    damaged = bytes([0x47, packets[1][1] | 0x80]) + packets[1][2:]
+    assert entries(packets[0], damaged, packets[1], packets[2]) == [(0, 900)]
+    assert entries(packets[0], damaged, packets[2]) == []
+
+
+def test_a_picture_that_was_never_decided_is_not_mixed_with_the_next() -> None:
+    undecided = unit(VIDEO_PID, pes(0xE0, b"\0\0\1\x09".ljust(100, b"\x10"), 1), cc=0)
+    flagged = unit(VIDEO_PID, pes(0xE0, NOT_IDR.ljust(170, b"\x11") + IDR * 9, 2), flags=0x40)
+    assert len(undecided) == 1 and flagged[1][3] & 0x0F == 1
+    assert entries(*undecided, *flagged) == [(1, 2)]
+
+
+def test_a_pid_that_turns_from_an_open_table_into_the_video_is_entered_like_any_other() -> None:
+    long = [(H264, VIDEO_PID, b""), (AAC, AUDIO_PID, bytes([0x80, 250]) + bytes(250))]
+    opened = table(PMT_PID, pmt(1, VIDEO_PID, long))[:1]
+    moved = table(0, pat({1: 0x90}, version=1), cc=1)
+    new = table(0x90, pmt(1, PMT_PID, [(H264, PMT_PID, b"")], version=1))
+    body = unit(PMT_PID, pes(0xE0, IDR, 5), cc=2)
+    data = b"".join([*opened, *moved, *new, packet(PMT_PID, b"x" * 184, cc=1), *body])
+    assert entries(data) == [(4, 5)]
 
 
 def test_a_picture_without_a_slice_is_given_up() -> None:
@@ -704,12 +728,14 @@ def test_a_null_packet_is_stuffing() -> None:
 
 
 def test_a_packet_is_found_by_its_pid_between_others() -> None:
-    data = b"".join(packet(pid, b"x") for pid in (0x101, 0x201, 0x102, 0x101, 0x1E01))
+    data = b"".join(packet(pid, b"x") for pid in (0x101, 0x201, 0x102, 0x101, 0x1E01, 0x8201))
     high, low = data[1::PACKET_SIZE], data[2::PACKET_SIZE]
     assert find_packet(high, low, (0x201, 0x102), 0, 5) == 1
     assert find_packet(high, low, (0x101,), 1, 5) == 3
     assert find_packet(high, low, (0x1E01,), 0, 4) == 4
     assert find_packet(high, low, (), 0, 5) == 5
+    # transport_error_indicator: its PID can't be trusted
+    assert find_packet(high, low, (0x201,), 2, 6) == 6
 
 
 # -- any bytes ------------------------------------------------------------------------------------

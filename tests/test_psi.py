@@ -179,6 +179,16 @@ def test_packets_that_two_sections_share_are_kept_once() -> None:
     assert reader.packets() == packets
 
 
+def test_a_repeated_packet_of_two_sections_stands_for_both() -> None:
+    reader = TableReader(PMT_TABLE_ID)
+    both = [pmt(n, 0x101, H264_AND_AAC) for n in (1, 2)]
+    for cc in range(3):
+        again = table(0x20, *both, cc=cc)
+        assert len(again) == 1
+        assert len(read(reader, again)) == (0 if cc else 2)
+        assert reader.packets() == again
+
+
 def test_the_packets_of_several_programs_come_in_the_order_of_their_arrival() -> None:
     reader = TableReader(PMT_TABLE_ID)
     first = [table(0x20, pmt(n, 0x101, H264_AND_AAC), cc=n)[0] for n in (1, 2)]
@@ -206,6 +216,14 @@ def test_a_pat_of_several_sections_is_known_when_all_of_one_version_are_there() 
     read(reader, table(0, pat({4: 0x40}, number=0, last=0, version=2), cc=3))
     assert reader.programs() == {4: 0x40}
     assert len(reader.packets()) == 1
+    read(reader, table(0, pat({5: 0x50}, number=1, last=1, version=2), cc=4))
+    assert reader.programs() is None
+    assert len(reader.packets()) == 1
+
+
+def test_a_section_numbered_above_the_last_is_ignored() -> None:
+    reader = TableReader(PAT_TABLE_ID)
+    assert read(reader, table(0, pat({1: 0x10}, number=1, last=0))) == []
 
 
 # -- the program map ------------------------------------------------------------------------------

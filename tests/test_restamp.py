@@ -163,6 +163,21 @@ def test_a_pcr_that_its_adaptation_field_has_no_room_for_stays() -> None:
     assert moved(no_opcr, 5) == b"\x47\x00\x40\x30\x07\x18" + pcr_fields(1501) + b"\xee" * 176
 
 
+def test_the_reserved_bits_of_a_pcr_stay() -> None:
+    for reserved in (0x0000, 0x7E00, 0x2A00):
+        clear = int.from_bytes(pcr_fields(0), "big") & ~0x7E00 | reserved
+        field = clear.to_bytes(6, "big")
+        (out,) = packets_of(moved(packet(0x40, flags=0x10, fields=field), 1))
+        assert int.from_bytes(out[6:12], "big") == (1 << 15) | reserved
+
+
+def test_a_damaged_packet_is_not_moved() -> None:
+    for good in (pcr_packet(0x40, 1), packet(0x40, pes(0xE0, b"x", 9), start=True)):
+        damaged = bytes([0x47, good[1] | 0x80]) + good[2:]
+        assert moved(damaged, 5) == damaged
+        assert moved(good, 5) != good
+
+
 def test_a_last_piece_of_a_packet_stays_as_it_is() -> None:
     data = pcr_packet(0x40, 1)
     assert moved(data + data[:100], 1) == pcr_packet(0x40, 301) + data[:100]
@@ -236,10 +251,10 @@ def test_a_piece_that_begins_without_payload_keeps_the_counter() -> None:
 def test_damaged_and_null_packets_keep_their_bytes() -> None:
     damaged = bytes([0x47, 0x80, 0x40, 0x13]) + b"x" * 184
     good = [packet(0x40, b"a" * 184, cc=cc) for cc in (3, 4)]
-    out = count_on(good, [damaged, null_packet(), *good, null_packet(), damaged])
-    assert packets_of(out)[2:4] == [damaged, null_packet()]
-    assert packets_of(out)[6:] == [null_packet(), damaged]
-    assert counters(out)[:6] == [3, 4, 3, 0, 5, 6]
+    out = count_on([*good, null_packet()], [damaged, null_packet(), *good, null_packet(), damaged])
+    assert packets_of(out)[2:5] == [null_packet(), damaged, null_packet()]
+    assert packets_of(out)[7:] == [null_packet(), damaged]
+    assert counters(out)[5:7] == [5, 6]
 
 
 def test_setting_the_offset_begins_a_piece() -> None:
@@ -308,6 +323,18 @@ def test_a_pmt_over_several_packets_and_chunks_is_raised(pointer: int) -> None:
         pmt(1, VIDEO_PID, streams, version=5),
         pmt(2, VIDEO_PID, STREAMS, version=5),
     ]
+
+
+def test_the_versions_of_the_pat_and_the_pmt_are_raised_apart() -> None:
+    old = [pat({1: PMT_PID}, version=30), pmt(1, VIDEO_PID, STREAMS)]
+    new = [pat({1: PMT_PID}, version=1), pmt(1, VIDEO_PID, STREAMS, version=2)]
+    for pat_delta, pmt_delta in ((3, 0), (0, 2), (3, 2)):
+        restamper = Restamper()
+        restamper.pat_version_delta, restamper.pmt_version_delta = pat_delta, pmt_delta
+        data = b"".join(table(0, old[0]) + table(PMT_PID, old[1]))
+        expected = table(0, (new if pat_delta else old)[0])
+        expected += table(PMT_PID, (new if pmt_delta else old)[1])
+        assert restamper.restamp(data) == b"".join(expected)
 
 
 def test_a_wrong_crc_stays_wrong() -> None:
