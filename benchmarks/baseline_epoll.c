@@ -34,8 +34,7 @@ struct client {
     int streaming, full;
     uint64_t chunk;       /* the next chunk to send */
     size_t offset;        /* bytes of it that are sent */
-    unsigned request_length;
-    char *request;
+    char tail[3];         /* the last bytes of an unfinished request */
 };
 
 static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nCache-Control: no-store\r\n"
@@ -65,7 +64,6 @@ static void drop(struct client *client) {
     clients[client->slot] = clients[--client_count];
     clients[client->slot]->slot = client->slot;
     close(client->fd);
-    free(client->request);
     free(client);
 }
 
@@ -96,21 +94,20 @@ static int pump(struct client *client) {
     return 1;
 }
 
+/* Only the end of the head is looked for: the last three bytes of what came before are all it takes. */
 static int read_request(struct client *client) {
-    if (client->request == NULL && (client->request = malloc(REQUEST_LIMIT)) == NULL)
-        fail("malloc");
+    static char request[REQUEST_LIMIT];
     for (;;) {
-        unsigned room = REQUEST_LIMIT - client->request_length;
-        ssize_t got = recv(client->fd, client->request + client->request_length, room, MSG_DONTWAIT);
+        memcpy(request, client->tail, sizeof client->tail);
+        ssize_t got = recv(client->fd, request + sizeof client->tail, sizeof request - sizeof client->tail,
+                           MSG_DONTWAIT);
         if (got < 0)
             return errno == EAGAIN || errno == EINTR;
-        if (got == 0 || client->streaming || room == (unsigned)got)
+        if (got == 0 || client->streaming)
             return 0;
-        client->request_length += (unsigned)got;
-        if (memmem(client->request, client->request_length, "\r\n\r\n", 4) != NULL) {
-            free(client->request);
-            client->request = NULL;
-            client->request_length = 0;
+        size_t length = sizeof client->tail + (size_t)got;
+        memcpy(client->tail, request + length - sizeof client->tail, sizeof client->tail);
+        if (memmem(request, length, "\r\n\r\n", 4) != NULL) {
             client->streaming = 1;
             client->chunk = ring_end;
             return send(client->fd, ANSWER, sizeof ANSWER - 1, MSG_NOSIGNAL) == (ssize_t)sizeof ANSWER - 1;
