@@ -1,0 +1,162 @@
+"""Who runs which content: spellings, patience, bounds, the memory of failures."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rawstream.config import Limits, Timeouts
+from rawstream.engine_client import ContentRef
+from rawstream.errors import UpstreamError
+from rawstream.http1 import Request
+from rawstream.hub import asks_again, spellings
+from stage import quick_contents, stage, until
+
+ID, INFOHASH = "1d" * 20, "1f" * 20
+SOME = 60_000
+
+
+@pytest.mark.parametrize(
+    ("ref", "infohash", "expected"),
+    [
+        (("unknown", ID), None, [("content_id", ID), ("infohash", ID)]),
+        (("unknown", ID), INFOHASH, [("infohash", INFOHASH), ("content_id", ID), ("infohash", ID)]),
+        (("unknown", INFOHASH), INFOHASH, [("infohash", INFOHASH)]),
+        (("content_id", ID), None, [("content_id", ID), ("infohash", ID)]),
+        (("infohash", INFOHASH), INFOHASH, [("infohash", INFOHASH)]),
+        (("url", "http://h/a.acelive"), None, [("url", "http://h/a.acelive")]),
+        (
+            ("url", "http://h/a.acelive"),
+            INFOHASH,
+            [("infohash", INFOHASH), ("url", "http://h/a.acelive")],
+        ),
+    ],
+)
+def test_what_is_known_is_asked_first_and_the_other_kind_last(
+    ref: tuple[str, str], infohash: str | None, expected: list[tuple[str, str]]
+) -> None:
+    assert spellings(ContentRef(*ref), infohash) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"accept-encoding": "identity", "icy-metadata": "1"}, True),
+        ({"accept-encoding": "identity", "icy-metadata": "1", "range": "bytes=0-"}, False),
+        ({"accept-encoding": "identity"}, False),
+        ({"user-agent": "TiviMate/4.7.0"}, True),
+        ({"user-agent": "ExoPlayerLib/2.19.1"}, True),
+        ({"user-agent": "Lavf/59.27.100", "icy-metadata": "1", "range": "bytes=0-"}, False),
+        ({"user-agent": "VLC/3.0.24 LibVLC/3.0.24", "range": "bytes=0-"}, False),
+        ({}, False),
+    ],
+)
+def test_players_that_give_up_and_ask_again_are_known_by_their_requests(
+    headers: dict[str, str], expected: bool
+) -> None:
+    assert asks_again(Request("GET", "/", headers)) is expected
+
+
+async def test_an_infohash_on_air_is_joined_when_given_as_an_id_without_asking_the_engine(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    content = contents[0]
+    async with stage(tmp_path, contents) as made:
+        first = await made.play(f"infohash={content.infohash}")
+        await first.more(SOME)
+        asked = made.engine.counters.media_files_calls
+        second = await made.play(f"id={content.infohash.upper()}")
+        await second.more(SOME)
+        assert made.engine.counters.media_files_calls == asked
+        channel = made.channel()
+        assert channel is not None
+        assert len(channel.viewers) == 2
+        assert set(channel.content) == {
+            f"infohash:{content.infohash}",
+            f"unknown:{content.infohash}",
+        }
+
+
+async def test_no_more_channels_than_the_limit_are_opened(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents, limits=Limits(channels=1)) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        with pytest.raises(UpstreamError) as info:
+            await made.play(contents[1])
+        assert info.value.status == 503
+        assert "too many channels" in info.value.reason
+        assert contents[1].counters.getstream_calls == 0
+
+
+async def test_no_more_viewers_than_the_limit_are_held(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="start", seconds=600)
+    async with stage(tmp_path, contents, limits=Limits(held_viewers=2)) as made:
+        held = [asyncio.create_task(made.play(contents[0])) for _ in range(2)]
+        await until(lambda: made.snapshot.held == 2, "two on hold")
+        with pytest.raises(UpstreamError) as info:
+            await made.play(contents[0])
+        assert info.value.status == 503
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        await until(lambda: made.snapshot.held == 0, "those who left are not held")
+
+
+async def test_a_failed_content_may_be_asked_for_again_after_its_time(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("error", text="failed to load content", times=2)
+    timeouts = Timeouts.for_tests(failure_memory_seconds=0.3)
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        with pytest.raises(UpstreamError) as info:
+            await made.play(contents[0])
+        assert "failed to load content" in info.value.reason
+        contents[0].faults.clear()
+
+        async def plays() -> bool:
+            try:
+                await (await made.play(contents[0])).more(SOME)
+            except UpstreamError:
+                return False
+            return True
+
+        async with asyncio.timeout(20):
+            while not await plays():
+                await asyncio.sleep(0.05)
+
+
+async def test_the_rings_share_one_budget(tmp_path: Path) -> None:
+    contents = quick_contents()
+    limits = Limits(rings_budget_bytes=4_000_000)
+    async with stage(tmp_path, contents, limits=limits) as made:
+        players = [await made.play(content) for content in contents[:2]]
+        await asyncio.gather(*(player.more(SOME) for player in players))
+        caps = lambda: {c.mux.ring_cap_bytes for c in made.worker.hub._channels}  # noqa: E731
+        await until(lambda: caps() == {2_000_000}, "an even share for each")
+
+
+async def test_the_counts_of_channels_that_are_over_are_kept(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        player.leave()
+        await until(lambda: made.channel() is None, "the end")
+        assert made.snapshot.bytes_out >= SOME
+        assert (made.snapshot.sessions_opened, made.snapshot.viewers) == (1, 0)
+        await until(lambda: made.snapshot.sessions_stopped == 1, "the stop is counted")
+
+
+async def test_readiness_follows_the_engines(tmp_path: Path) -> None:
+    async with stage(tmp_path, quick_contents()) as made:
+        assert made.worker.hub.ready() == (True, "ready")
+        await made.engine.set_engine_fault("refuse")
+        await until(lambda: not made.worker.hub.ready()[0], "not ready without an engine")
+        assert (await made.ask("/readyz")).status == 503
+        assert (await made.ask("/healthz")).status == 200
+        await made.engine.set_engine_fault("ok")
+        await until(lambda: made.worker.hub.ready()[0], "ready again")
