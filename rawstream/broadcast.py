@@ -46,6 +46,7 @@ class Broadcast:
         "_clip",
         "_counts",
         "_first_counter",
+        "_middles",
         "_offsets",
         "_times",
         "cuts",
@@ -87,6 +88,11 @@ class Broadcast:
             raise FormatError("clip", "fewer than two PCRs of the program")
         self.tables = scanner.tables
         self.entries = entries or [0]
+        following = [*self.entries[1:], len(self._clip)]
+        self._middles = [
+            begin + (end - begin) // PACKET_SIZE // 2 * PACKET_SIZE
+            for begin, end in zip(self.entries, following, strict=True)
+        ]
         kinds = {stream.kind: stream.pid for stream in reversed(program.streams)}
         pid = kinds.get("video", kinds.get("audio"))
         stamps = sorted(each.pts for each in pes_timestamps(self._clip) if each.pid == pid)
@@ -181,13 +187,16 @@ class Broadcast:
         return loop * self.duration_seconds + within
 
     def between_entries(self, position: int) -> int:
-        """The packet's edge in the middle of the GOP at `position`: no decoder can start there."""
+        """The last middle of a GOP up to `position`, at a packet's edge: none can start there.
+
+        `position` itself where no such edge lies before it.
+        """
         loop, offset = divmod(position, len(self._clip))
-        at = bisect_right(self.entries, offset)
-        begin = self.entries[at - 1] if at else self.entries[-1] - len(self._clip)
-        end = self.entries[at] if at < len(self.entries) else self.entries[0] + len(self._clip)
-        middle = begin + (end - begin) // PACKET_SIZE // 2 * PACKET_SIZE
-        return max(0, loop * len(self._clip) + middle)
+        base = loop * len(self._clip)
+        before = [base + middle for middle in self._middles if middle <= offset]
+        if not before and loop:
+            before = [base - len(self._clip) + self._middles[-1]]
+        return before[-1] if before else position
 
     # -- bytes --
 

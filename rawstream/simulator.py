@@ -222,12 +222,12 @@ class EngineSimulator(Playback):
         """
         if kind not in ENGINE_FAULTS:
             raise ValueError(f"no such engine fault: {kind!r}; one of {', '.join(ENGINE_FAULTS)}")
-        self.engine_fault = kind
         if kind == "refuse" and self._server is not None:
             self._server.close()
             self._server = None
         elif kind != "refuse" and self._server is None:
             await self._listen()
+        self.engine_fault = kind
         if seconds:
             self._spawn(self._heal(kind, seconds), "simulator heals")
 
@@ -242,7 +242,9 @@ class EngineSimulator(Playback):
             self._end(session, "restart")
         self._ended.clear()
         for connection in list(self._connections):
-            connection.reset()
+            request = connection.request
+            if request is None or request.segments[:1] != ("sim",):  # who asked for it is told so
+                connection.reset()
         if seconds:
             await self.set_engine_fault("refuse", seconds)
 

@@ -217,7 +217,7 @@ class SimContent:
     infohash_as_id: bool = False  # the engine has it cached under its infohash
     first_ticks: int = 0  # 90 kHz, added to the timeline
     # how it comes
-    speed: float = 1.0  # media seconds per second, times the engine's own
+    speed: float = 1.0  # media seconds per second, times the engine's own; fixed once on the air
     preload_seconds: float = 0.3  # prebuf, with the media head held back
     burst_bytes: int = 9_000_000  # the burst is what is smaller of the two
     burst_seconds: float = 20.0

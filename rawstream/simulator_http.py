@@ -24,6 +24,7 @@ import httptools
 SERVER = "BaseHTTP/0.6 Python/3.8.16"  # seen on 3.1.75rc4 (engine reference §1.2)
 REQUEST_LIMIT_BYTES = 256 * 1024  # a request with its body; the real engine's limit is unknown
 PIPELINE_LIMIT = 16
+CONNECTION_LIMIT = 5000
 WRITE_HIGH_BYTES = 64 * 1024
 
 JSON_TYPE = "application/json"
@@ -52,6 +53,12 @@ class SimRequest:
         self.path = unquote(parts.path)
         self.segments = tuple(part for part in self.path.split("/") if part)
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
+
+    @property
+    def last(self) -> bool:
+        """Whether the client wants the connection to end with the answer."""
+        wish = self.headers.get("connection", "").lower()
+        return wish == "close" or (self.http_version == "1.0" and wish != "keep-alive")
 
     def flag(self, name: str) -> bool:
         """A boolean parameter of the engine: 0 or 1."""
@@ -84,6 +91,7 @@ class SimConnection(asyncio.Protocol):
         "chunked",
         "closed",
         "peer",
+        "request",
     )
 
     def __init__(self, answer: Answer, connections: MutableSet[SimConnection]) -> None:
@@ -102,6 +110,7 @@ class SimConnection(asyncio.Protocol):
         self._body = b""
         self._request_bytes = 0
         self._queue: deque[SimRequest] = deque()
+        self.request: SimRequest | None = None  # that is being answered
         self._task: asyncio.Task[None] | None = None
         # answer
         self.chunked = False
@@ -114,13 +123,16 @@ class SimConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
+        if len(self._connections) >= CONNECTION_LIMIT:
+            self._transport.abort()
+            return
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
         self._request_bytes += len(data)
-        if self._request_bytes > REQUEST_LIMIT_BYTES or len(self._queue) >= PIPELINE_LIMIT:
+        if self._request_bytes > REQUEST_LIMIT_BYTES:
             self.close()
             return
         try:
@@ -131,7 +143,10 @@ class SimConnection(asyncio.Protocol):
             self.write(head(400, [("Connection", "close")]))
             self.close()
             return
-        self._next()
+        if len(self._queue) > PIPELINE_LIMIT:
+            self.close()
+        else:
+            self._next()
 
     def eof_received(self) -> None:
         """A client that has closed its side is gone; the transport closes itself."""
@@ -180,14 +195,14 @@ class SimConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         if self._task is None and self._queue and self._transport is not None:
-            request = self._queue.popleft()
+            request = self.request = self._queue.popleft()
             self._task = asyncio.create_task(
                 self._answer(self, request), name=f"simulator {request.method} {request.path[:60]}"
             )
             self._task.add_done_callback(self._answered)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        self._task = self.request = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self.reset()
             asyncio.get_running_loop().call_exception_handler(
@@ -231,7 +246,12 @@ class SimConnection(asyncio.Protocol):
     ) -> None:
         """A whole answer with its length."""
         fields = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
+        last = self.request is not None and self.request.last
+        if last:
+            fields.append(("Connection", "close"))
         self.write(head(status, fields) + (b"" if head_only else body))
+        if last:
+            self.close()
 
     def redirect(self, location: str) -> None:
         """302 with a text body, no length, and the socket left open (engine reference §1.2)."""

@@ -88,12 +88,14 @@ class LiveReader:
     def _stay_in_window(self, now: float) -> None:
         """A reader that is too slow is thrown forward to the oldest byte there is (§2.4)."""
         oldest = self._station.oldest(now)
-        if self._position >= oldest:
+        if self._position >= oldest or self._sent == 0:
             return
         self._count(self._station, "overruns", 1)
-        self._position = oldest
-        if not self._station.content.aligned_jumps:
-            self._position += PACKET_SIZE // 2
+        if self._station.content.aligned_jumps:
+            self._send(self._read(-self._position % PACKET_SIZE))
+            self._position = oldest
+        else:
+            self._position = oldest + PACKET_SIZE // 2
 
     def _read(self, size: int) -> bytes:
         if self._looped is None:
@@ -110,6 +112,8 @@ class LiveReader:
         return data
 
     def _send(self, data: bytes) -> None:
+        if not data:
+            return  # an empty chunk would end the body
         self._connection.body_piece(data)
         self._sent += len(data)
         self._count(self._station, "bytes_sent", len(data))

@@ -69,7 +69,17 @@ class Session:
 class Station:
     """One content on the air: its timeline, what of it has been released, and its sessions."""
 
-    __slots__ = ("broadcast", "content", "ended_at", "epoch", "film", "lags", "sessions", "speed")
+    __slots__ = (
+        "broadcast",
+        "content",
+        "ended_at",
+        "epoch",
+        "film",
+        "lags",
+        "lead",
+        "sessions",
+        "speed",
+    )
 
     def __init__(
         self, content: SimContent, clip: bytes, broadcast: Broadcast, speed: float
@@ -79,13 +89,14 @@ class Station:
         self.film = b"" if content.live else clip
         self.speed = speed * content.speed
         self.epoch = 0.0
+        self.lead = content.window_seconds
         self.sessions: list[Session] = []
         self.ended_at: float | None = None  # media seconds at which the broadcast ended
         self.lags = jitter_lags(content.infohash)
 
     def media(self, now: float) -> float:
         """Media seconds that have been broadcast. The window was already there at the epoch."""
-        return self.content.window_seconds + max(0.0, now - self.epoch) * self.speed
+        return self.lead + max(0.0, now - self.epoch) * self.speed
 
     def released(self, now: float) -> float:
         """Media seconds that the swarm has delivered: with jitter, up to 15 s less."""
@@ -108,8 +119,7 @@ class Station:
         released = self.released(now)
         by_seconds = self.broadcast.position(released - self.content.burst_seconds)
         by_bytes = self.position(now) - self.content.burst_bytes
-        start = self.broadcast.between_entries(max(0, by_seconds, by_bytes))
-        return max(start, self.oldest(now))
+        return self.broadcast.between_entries(max(0, by_seconds, by_bytes))
 
     def wait_for(self, position: int, now: float) -> float:
         """Seconds until `position` is released, as far as that is worth waiting for in one go."""
