@@ -587,16 +587,18 @@ class PcrClock:
 # -- continuity ------------------------------------------------------------------------------------
 
 
-def continuity_counters(packets: bytes) -> dict[int, int]:
-    """The counter of each PID's first packet with payload, but for damaged ones and the null PID.
+def continuity_counters(packets: bytes, *, last: bool = False) -> dict[int, int]:
+    """The counter of each PID's first packet with payload, but for damaged ones and the null PID;
+    with `last`, of its last one.
 
     `packets`: whole packets; a last piece shorter than a packet is passed over.
     """
     packets = packets[: len(packets) - len(packets) % PACKET_SIZE]
-    # backwards, so that of all packets of a PID the first is the one that stays
-    control = packets[3::PACKET_SIZE][::-1]
-    high = packets[1::PACKET_SIZE].translate(_PID_HIGH)[::-1]
-    low = packets[2::PACKET_SIZE][::-1]
+    # in a dictionary the later entry stays: for the first packets of all, go backwards
+    step = 1 if last else -1
+    control = packets[3::PACKET_SIZE][::step]
+    high = packets[1::PACKET_SIZE].translate(_PID_HIGH)[::step]
+    low = packets[2::PACKET_SIZE][::step]
     of_pids = zip(zip(high, low, strict=True), control, strict=True)
     counters = dict(compress(of_pids, control.translate(_HAS_PAYLOAD)))
     return {

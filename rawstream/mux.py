@@ -32,7 +32,7 @@ from rawstream.mpegts import (
     discontinuity_packet,
 )
 
-_LOOKAHEAD_BYTES = 1024 * 1024  # how far a jump looks for the next packet of each PID
+_LOOK_BYTES = 1024 * 1024  # how far around an entry point a jump looks for each PID's counter
 
 
 class Sink(Protocol):
@@ -216,6 +216,7 @@ class Mux:
         self._walk: list[Sink] | None = []  # `_head`'s sinks; None when it must be made anew
         self._catching: deque[Viewer] = deque()
         self._pumping = False
+        self._marked: tuple[tuple[int, int], bytes] = ((-1, -1), b"")
         # -- counters --
         self.feeds = 0
         self.bytes_in = 0
@@ -571,24 +572,34 @@ class Mux:
         self._enter_marked(viewer, entry)
 
     def _enter_marked(self, viewer: Viewer, entry: EntryPoint) -> None:
-        following = entry.tables + self._from(entry, _LOOKAHEAD_BYTES)
-        marks = b"".join(
-            discontinuity_packet(pid, counter)
-            for pid, counter in continuity_counters(following).items()
-        )
         first = self._ring[entry.sequence].data
         viewer.cursor = entry.sequence + 1
-        self._write(viewer, marks + entry.tables + first[entry.offset :])
+        self._write(viewer, self._marks(entry) + entry.tables + first[entry.offset :])
 
-    def _from(self, entry: EntryPoint, limit_bytes: int) -> bytes:
-        parts = [self._ring[entry.sequence].data[entry.offset :]]
+    def _marks(self, entry: EntryPoint) -> bytes:
+        """What announces the jump on each PID that goes on behind the entry point.
+
+        A PID's next counter is read ahead of the point; one that is rare (SDT, subtitles) may not
+        have come yet, and then follows from the last one before it.
+        """
+        before = continuity_counters(self._around(entry, -1), last=True)
+        ahead = continuity_counters(entry.tables + self._around(entry, 1))
+        next_counters = {pid: counter + 1 & 0x0F for pid, counter in before.items()} | ahead
+        marks = b"".join(discontinuity_packet(*mark) for mark in next_counters.items())
+        self._marked = (entry[:2], marks)
+        return marks
+
+    def _around(self, entry: EntryPoint, step: int) -> bytes:
+        """The packets before (`step` -1) or from (1) an entry point on, a bounded number."""
+        chunk = self._ring[entry.sequence].data
+        parts = [chunk[entry.offset :] if step > 0 else chunk[: entry.offset]]
         size = len(parts[0])
-        for sequence in range(entry.sequence + 1, self._next):
-            if size >= limit_bytes:
-                break
+        sequence = entry.sequence + step
+        while size < _LOOK_BYTES and self._first <= sequence < self._next:
             parts.append(self._ring[sequence].data)
             size += len(parts[-1])
-        return b"".join(parts)
+            sequence += step
+        return b"".join(parts[::step])
 
     def _start_waiting(self) -> None:
         waiting = [viewer for viewer in self._viewers if viewer.place is Place.WAITING]

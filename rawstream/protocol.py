@@ -45,7 +45,8 @@ _REQUESTS_PER_TURN = 16  # answered in one turn of the loop, so that a pipeline 
 _COPY_BYTES = 16 * 1024
 _SHED_WAITING = 256  # connections that are read from only to be told 503
 _SPARE_DESCRIPTORS = 64  # kept for engines, files and the shed: viewers never take the last ones
-_USER_TIMEOUT_RATIO = 1.5  # of viewer_stall_seconds: below 1 it would end a live peer who pauses
+# TCP_USER_TIMEOUT beyond viewer_stall_seconds: the kernel must not end a live peer who pauses
+_USER_TIMEOUT_MARGIN_SECONDS = 15.0
 
 _READING = frozenset({State.IDLE, State.HEAD, State.BODY})
 _PHASES = {"idle": State.IDLE, "head": State.HEAD, "body": State.BODY}
@@ -407,7 +408,7 @@ class Server:
         """Accept on a bound socket, which belongs to the server from here on. `path`: unlinked at
         the end.
         """
-        stalled = self.timeouts.viewer_stall_seconds * _USER_TIMEOUT_RATIO
+        stalled = self.timeouts.viewer_stall_seconds + _USER_TIMEOUT_MARGIN_SECONDS
         listener = Listener(
             sock,
             self._accept,

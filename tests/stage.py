@@ -18,7 +18,9 @@ from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 from rawstream.workers import Worker
 from ts_clips import decode
 
-PATIENCE_SECONDS = 30.0  # how long a condition may take on a noisy machine before it counts as never
+PATIENCE_SECONDS = (
+    30.0  # how long a condition may take on a noisy machine before it counts as never
+)
 
 
 async def until(condition: Callable[[], Any], what: str = "") -> None:
@@ -156,9 +158,7 @@ class Stage:
 
     def player(self, content: SimContent | str, **headers: str) -> Player:
         query = content if isinstance(content, str) else f"id={content.content_id}"
-        player = Player(
-            self.port, query, [(k.replace("_", "-"), v) for k, v in headers.items()]
-        )
+        player = Player(self.port, query, [(k.replace("_", "-"), v) for k, v in headers.items()])
         self.players.append(player)
         return player
 
@@ -191,6 +191,7 @@ async def stage(
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
     capacity: int = 4,
+    host: str = "127.0.0.1",
     **engine_switches: Any,
 ) -> AsyncIterator[Stage]:
     """A running program. Engines after the first have contents of their own with the same ids, and one timeline."""
@@ -205,7 +206,7 @@ async def stage(
             simulator = EngineSimulator(own, latency=0.0, epoch=epoch, **engine_switches)
             simulators.append(await stack.enter_async_context(simulator))
         config = Config(
-            host="127.0.0.1",
+            host=host,
             port=0,
             engines=tuple(simulator.url for simulator in simulators),
             engine_capacity=capacity,
