@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ts_clips import pes, timestamp
 
@@ -56,6 +56,7 @@ def probe(codec: str, *parts: bytes) -> bool | None:
 # -- PES headers ----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 33) - 1), st.integers(0, 15))
 def test_a_timestamp_reads_as_it_was_written(value: int, prefix: int) -> None:
     assert read_timestamp(b"xx" + timestamp(prefix, value), 2) == value
@@ -82,6 +83,7 @@ def test_fields_that_are_not_there_are_not_read() -> None:
         assert pes_fields(changed, 0, len(changed)) == (-1, -1), at
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 60))
 def test_any_bytes_have_fields_or_none(data: bytes, start: int) -> None:
     pts, dts = pes_fields(data, min(start, len(data)), len(data))
@@ -179,6 +181,7 @@ def test_a_probe_gives_up_after_its_limit(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", sorted(PROBED_CODECS))
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.binary(max_size=12), st.binary(max_size=5).map(lambda tail: START + tail)),
@@ -190,6 +193,7 @@ def test_any_bytes_are_judged_alike_however_they_come(codec: str, parts: list[by
 
 
 @pytest.mark.parametrize("codec", sorted(PROBED_CODECS))
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_pes_packet_is_probed_without_an_exception(codec: str, data: bytes) -> None:
     looking = PictureProbe(codec)

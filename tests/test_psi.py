@@ -4,7 +4,7 @@ import random
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ts_clips import PACKET, packet, pat, pmt, section, table
 
@@ -31,6 +31,7 @@ def crc32_bit_by_bit(data: bytes) -> int:
     return register
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_the_crc_is_that_of_annex_a(data: bytes) -> None:
     assert crc32_mpeg(data) == crc32_bit_by_bit(data)
@@ -74,6 +75,7 @@ def test_sections_are_found_however_they_lie_in_packets(sections: list[bytes]) -
     assert walked(table(0x30, *sections, cc=13)) == sections
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 500), max_size=6), st.integers(0, 183))
 def test_sections_of_any_size_are_found_behind_any_pointer(sizes: list[int], pointer: int) -> None:
     sections = [section(0x42, n, bytes(size)) for n, size in enumerate(sizes)]
@@ -113,6 +115,7 @@ def test_an_adaptation_field_stands_before_the_sections() -> None:
     assert walked([packet(0x30, b"\0" + SHORT, start=True, flags=0)]) == [SHORT]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=PACKET, max_size=PACKET), max_size=12))
 def test_any_packets_are_walked_without_an_exception(packets: list[bytes]) -> None:
     walked([bytes([0x47, 0x40, 0x30, 0x10 | n & 15]) + p[4:] for n, p in enumerate(packets)])

@@ -147,6 +147,7 @@ def test_only_clock_and_time_fields_change() -> None:
         )
 
 
+@settings(deadline=None)
 @given(st.integers(0, PCR_WRAP - 1), st.integers(0, PTS_WRAP - 1), st.integers(-(1 << 34), 1 << 34))
 def test_clocks_and_timestamps_wrap(pcr: int, pts: int, offset: int) -> None:
     data = pcr_packet(0x40, pcr) + packet(0x40, pes(0xE0, b"x", pts, pts), start=True)
@@ -266,6 +267,7 @@ def test_setting_the_offset_begins_a_piece() -> None:
     assert counters(b"".join(out)) == [3, 4]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0x20, 0x120, 0x21]), st.booleans()), max_size=40))
 def test_a_sound_stream_stays_sound_over_any_splices(rows: list[tuple[int, bool]]) -> None:
     last: dict[int, int] = {}
@@ -395,7 +397,7 @@ def test_players_see_a_raised_version_as_a_new_program() -> None:
 # -- any bytes ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.binary(min_size=8, max_size=24), max_size=20),
     st.integers(-5, PTS_WRAP),
