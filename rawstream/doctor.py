@@ -18,7 +18,8 @@ from typing import NamedTuple
 import orjson
 
 from rawstream.config import Config
-from rawstream.engine_client import ContentRef, EnginePool
+from rawstream.engine_client import ContentRef
+from rawstream.engine_pool import EnginePool
 from rawstream.errors import ConfigError, UpstreamError
 from rawstream.http_client import request
 from rawstream.hub import spellings

@@ -34,6 +34,8 @@ ORDER = (
     "http_client",
     "journal",
     "engine_client",
+    "engine_pool",
+    "fetch_policy",
     "sources",
     # live
     "mux",
