@@ -98,6 +98,7 @@ class Timeouts(BaseModel):
     engine_stat_interval_seconds: Seconds = 2.0  # nobody: how old the shown peers and speeds may be
     engine_probe_interval_seconds: Seconds = 20.0  # nobody: how long a dead engine goes unnoticed
     engine_preload_retry_seconds: Seconds = 1.0  # nobody: the pause between two tries in preload
+    engine_aside_seconds: Seconds = 120.0  # nobody: others go before an engine that brings no bytes
 
     # -- reading a source --
     source_connect_seconds: Seconds = 5.0  # a direct source that does not accept

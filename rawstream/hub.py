@@ -26,12 +26,14 @@ from rawstream.channels import (
 )
 from rawstream.channels import ChannelState as State
 from rawstream.config import Config
-from rawstream.engine_client import ContentRef, EnginePool, EngineSnapshot, EngineState, Kind
+from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState, Kind
+from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
+from rawstream.fetch_policy import FetchPolicy
 from rawstream.journal import StopJournal
 from rawstream.mux import batch_window
 from rawstream.protocol import Exchange, Request
-from rawstream.sources import DirectSource, EngineSource, FetchPolicy, Source
+from rawstream.sources import DirectSource, EngineSource, Source
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 Owns: `Source` (a way to get a content) and `Feed` (one running use of it): start, first byte, the
 same URL again, stat, close. Must not know: viewers, rings, when to give up; the channel decides
-that.
+that. Section signs are those of the engine reference.
 
 A later source is the mux of another worker or of an edge's parent: one more `Source`, and nothing
 else changes.
@@ -11,26 +11,30 @@ else changes.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import (
+    FAILED_STATUSES,
     UNKNOWN_SESSION,
     ContentRef,
     Engine,
-    EnginePool,
-    EngineSession,
     Stat,
+    is_refusal,
+    shown_url,
 )
+from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
+from rawstream.fetch_policy import FetchPolicy
 from rawstream.http_client import BodyStream, Ending, open_stream
 
 logger = logging.getLogger(__name__)
+
+_PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
 
@@ -43,14 +47,29 @@ class NoEngineLeft(UpstreamError):
         self.full = full
 
 
+class FeedFailed(UpstreamError):
+    """A source failed on this engine; the others may still be asked. `refused`: by the engine's own
+    word.
+    """
+
+    def __init__(self, cause: UpstreamError, engine: Engine | None) -> None:
+        super().__init__(cause.phase, cause.address, cause.reason, status=cause.status)
+        self.engine = engine
+        self.refused = isinstance(cause, EngineError)
+
+
 class Feed(Protocol):
-    """One running use of a source. At most one reader is open on it at any time."""
+    """One running use of a source. At most one reader is open on it at any time.
+
+    `gone`: known to be over, so that opening the same URL again is useless. `last_data_at`: on the
+    monotonic clock. `complete`: whether a clean end of the body is the end of the content.
+    """
 
     label: str
     engine: Engine | None
     infohash: str | None
     stat: Stat
-    gone: bool  # known to be over: opening the same URL again is useless
+    gone: bool
 
     @property
     def last_data_at(self) -> float: ...
@@ -88,19 +107,18 @@ class _Pipe:
         self.take(data)
 
 
-async def _first_byte(stream: BodyStream, pipe: _Pipe, address: str) -> None:
-    """Wait for a stream's first piece. Raises UpstreamError if it ends before one."""
-    waits: set[asyncio.Future[Any]] = {pipe.first, stream.ended}
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    if not pipe.first.done():
-        _ending, reason = stream.ended.result()
-        raise UpstreamError("first byte", address, f"ended before a byte came ({reason})")
-
-
 class _StreamFeed:
     """What the two kinds share: the one reader."""
 
-    __slots__ = ("_stream", "_stream_opened_at", "engine", "gone", "infohash", "label", "stat")
+    __slots__ = (
+        "_stream",
+        "_stream_opened_at",
+        "engine",
+        "gone",
+        "infohash",
+        "label",
+        "stat",
+    )
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -121,9 +139,17 @@ class _StreamFeed:
         assert self._stream is not None, "not open"
         return self._stream.ended
 
-    def _use(self, stream: BodyStream) -> None:
+    async def _first_byte(self, stream: BodyStream, pipe: _Pipe) -> None:
+        """Take this stream for the reader, and wait for its first piece. Raises UpstreamError if
+        it ends before one.
+        """
         self._stream = stream
         self._stream_opened_at = time.monotonic()
+        waits: set[asyncio.Future[Any]] = {pipe.first, stream.ended}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not pipe.first.done():
+            _ending, reason = stream.ended.result()
+            raise UpstreamError("first byte", self.label, f"ended before a byte came ({reason})")
 
     def _leave(self) -> None:
         if self._stream is not None:
@@ -137,7 +163,7 @@ class _StreamFeed:
 
 
 class EngineSource:
-    """A content on whichever engine of the pool takes it."""
+    """A content on whichever engine of the pool takes it. `refs`: its spellings, best first."""
 
     def __init__(self, pool: EnginePool, refs: Iterable[ContentRef], timeouts: Timeouts) -> None:
         self.refs = tuple(refs)
@@ -146,13 +172,10 @@ class EngineSource:
         self._timeouts = timeouts
 
     async def start(self, avoid: Collection[Engine]) -> EngineFeed:
-        """Open a session. Raises NoEngineLeft, EngineError, UpstreamError; `engine` on the error
-        says whose it was.
-        """
-        infohash = next(filter(None, map(self._pool.known_infohash, self.refs)), None)
-        engine = self._pool.choose(infohash or "", avoid=avoid)
+        """Open a session. Raises NoEngineLeft; FeedFailed, which says whose failure it was."""
+        engine = self._pool.place(self.refs, avoid=avoid)
         if engine is None:
-            if self._pool.full:
+            if self._pool.full(avoid=avoid):
                 raise NoEngineLeft("all engines have as many channels as they may", full=True)
             raise NoEngineLeft("no other engine to ask")
         try:
@@ -162,28 +185,37 @@ class EngineSource:
         return EngineFeed(self._pool, session, self._timeouts)
 
 
-class FeedFailed(UpstreamError):
-    """A source failed on this engine; the others may still be asked."""
-
-    def __init__(self, cause: UpstreamError, engine: Engine | None) -> None:
-        super().__init__(cause.phase, cause.address, cause.reason, status=cause.status)
-        self.engine = engine
-        self.refused = isinstance(cause, EngineError)
-
-
 class EngineFeed(_StreamFeed):
     """One engine session with its reader and its one stat poller."""
 
-    __slots__ = ("_poller", "_pool", "_timeouts", "session", "stat_at")
+    __slots__ = (
+        "_downloaded",
+        "_grew_at",
+        "_looking",
+        "_opening",
+        "_over",
+        "_poller",
+        "_pool",
+        "_timeouts",
+        "_words",
+        "session",
+    )
 
     def __init__(self, pool: EnginePool, session: EngineSession, timeouts: Timeouts) -> None:
         super().__init__(f"engine {session.engine.url}")
         self.engine = session.engine
         self.infohash = session.infohash
         self.session = session
-        self.stat_at = 0.0
         self._pool = pool
         self._timeouts = timeouts
+        # what the last stats told
+        self._downloaded = 0
+        self._grew_at = 0.0  # monotonic time at which `downloaded` was last seen to grow
+        self._over = asyncio.Event()  # it can't come to anything any more
+        self._words = ""  # what the engine last said of a failure
+        # under way
+        self._opening = False
+        self._looking: asyncio.Task[None] | None = None
         self._poller = asyncio.create_task(self._poll(), name=f"stat of {session.infohash}")
 
     @property
@@ -196,46 +228,49 @@ class EngineFeed(_StreamFeed):
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the reader and wait for its first byte.
 
-        `patience`: seconds that may pass, and the most they may grow to while the engine's
-        `downloaded` grows. A 500 or an empty body is preload and is asked again (reference §2.3).
-        Raises FeedFailed.
+        `patience`: seconds that may pass without a sign of progress, and in all while the engine's
+        `downloaded` grows. A 500 or an empty body is preload and is asked again (§2.3). Raises
+        FeedFailed.
         """
         seconds, most = patience
         begun = time.monotonic()
-        deadline, limit = begun + seconds, begun + most
-        downloaded = self.stat.downloaded or 0
+        limit = begun + most
+        self._opening = True
         attempt = asyncio.create_task(self._open_once(take, limit), name=f"open {self.label}")
+        over = asyncio.create_task(self._over.wait(), name=f"end of {self.label}")
+        waits: set[asyncio.Task[Any]] = {attempt, over}
         try:
-            while True:
+            while not attempt.done():
+                now = time.monotonic()
+                deadline = min(max(begun, self._grew_at) + seconds, limit)
+                if self._over.is_set():
+                    raise UpstreamError("first byte", self.label, self._words or UNKNOWN_SESSION)
+                if now >= deadline:
+                    reason = f"no byte within {now - begun:.0f} s{self._told()}"
+                    raise UpstreamTimeout("first byte", self.label, reason)
                 await asyncio.wait(
-                    {attempt}, timeout=min(1.0, max(0.01, deadline - time.monotonic()))
+                    waits, timeout=deadline - now, return_when=asyncio.FIRST_COMPLETED
                 )
-                if attempt.done():
-                    attempt.result()
-                    self._pool.brought_bytes(self.session)
-                    return
-                if (self.stat.downloaded or 0) > downloaded:
-                    downloaded = self.stat.downloaded or 0
-                    deadline = min(time.monotonic() + seconds, limit)
-                if self.gone:
-                    raise UpstreamError("first byte", self.label, UNKNOWN_SESSION)
-                if time.monotonic() >= deadline:
-                    raise UpstreamTimeout(
-                        "first byte",
-                        self.label,
-                        f"no byte within {time.monotonic() - begun:.0f} s{self._told()}",
-                    )
+            attempt.result()
+            self.session.engine.answered()
         except UpstreamError as error:
-            self._pool.brought_nothing(self.session)
+            self._leave()
+            if not self.session.proven:
+                self._pool.brought_nothing(self.session)
             raise FeedFailed(error, self.engine) from error
         finally:
-            attempt.cancel()
-            await asyncio.gather(attempt, return_exceptions=True)
+            self._opening = False
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _told(self) -> str:
-        if self.stat.status is None:
-            return ""
-        return f" (engine says {self.stat.status}, {self.stat.peers or 0} peers)"
+        told = [f"last answer: {self._words}"] if self._words else []
+        if self.stat.status is not None:
+            told.append(f"engine says {self.stat.status}, {self.stat.peers or 0} peers")
+        if self.session.is_encrypted:
+            told.append("the content is encrypted")
+        return f" ({'; '.join(told)})" if told else ""
 
     async def _open_once(self, take: Take, limit: float) -> None:
         """Until the first byte, over as many tries as preload asks for."""
@@ -243,35 +278,61 @@ class EngineFeed(_StreamFeed):
             self._leave()
             pipe = _Pipe(take)
             try:
-                stream = await self._pool.open(
-                    self.session, pipe, max(0.1, limit - time.monotonic())
-                )
-                self._use(stream)
-                await _first_byte(stream, pipe, self.label)
+                head_seconds = max(0.0, limit - time.monotonic())
+                stream = await self._pool.open(self.session, pipe, head_seconds)
+                await self._first_byte(stream, pipe)
                 return
             except UpstreamError as error:
                 if error.status is not None and error.status < 500:
-                    raise  # 403: superseded
+                    raise  # 403: superseded (§1.5)
                 if error.phase == "connect":
                     raise
+                self._words = error.reason
             await asyncio.sleep(self._timeouts.engine_preload_retry_seconds)
 
     async def look(self) -> None:
-        """Ask for the stat now. Sets `gone` when the engine does not know the session any more."""
+        """Ask for the stat now, or wait for the question under way. Sets `gone` when the engine
+        does not know the session any more.
+        """
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name=f"look at {self.label}")
+        looking = self._looking
+        await asyncio.wait({looking})
+        if not looking.cancelled():
+            looking.result()
+
+    async def _look(self) -> None:
         stream = self._stream
-        reading = stream is None or not stream.ended.done()
+        reading = self._opening or (stream is not None and not stream.ended.done())
         try:
-            self.stat = await self._pool.stat(self.session, reading=reading)
-            self.stat_at = time.monotonic()
+            self._note(await self._pool.stat(self.session, reading=reading))
         except EngineError as error:
             if UNKNOWN_SESSION in error.reason:
-                self.gone = True
+                self._is_over(UNKNOWN_SESSION)
         except UpstreamError as error:
-            if error.phase == "connect" and not isinstance(error, UpstreamTimeout):
-                self.gone = True  # refused: the engine has died, and its sessions with it
+            if is_refusal(error):
+                self._is_over(error.reason)
+        finally:
+            self._looking = None
+
+    def _note(self, stat: Stat) -> None:
+        self.stat = stat
+        if (stat.downloaded or 0) > self._downloaded:
+            self._downloaded = stat.downloaded or 0
+            self._grew_at = time.monotonic()
+        if stat.status in FAILED_STATUSES:
+            self._is_over(stat.error_message or f"status {stat.status}")
+        stream = self._stream
+        if stream is not None and stream.bytes_received >= _PROOF_BYTES and not self.session.proven:
+            self._pool.brought_bytes(self.session)
+
+    def _is_over(self, words: str) -> None:
+        self.gone = True
+        self._words = words
+        self._over.set()
 
     async def _poll(self) -> None:
-        while not self.gone:
+        while not self._over.is_set():
             await asyncio.sleep(self._timeouts.engine_stat_interval_seconds)
             await self.look()
 
@@ -287,77 +348,31 @@ class EngineFeed(_StreamFeed):
 
     def _end_reading(self) -> None:
         self._poller.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        stream = self._stream
+        if stream is not None and not self.session.proven and not self.session.over:
+            if stream.bytes_received >= _PROOF_BYTES:
+                self._pool.brought_bytes(self.session)
+            elif stream.ended.done() and stream.ended.result()[0] is not Ending.ABORTED:
+                self._pool.brought_nothing(self.session)
         self._leave()
 
 
 # -- plain HTTP ------------------------------------------------------------------------------------
 
 
-class FetchPolicy:
-    """Which addresses a viewer's or a list's URL may make us connect to (design §6).
-
-    Never link-local, unspecified or multicast, never our own ports, never the engines; after a
-    public address a redirect never leads to a private one.
-    """
-
-    def __init__(
-        self, engine_urls: Iterable[str], own_ports: Callable[[], Collection[int]]
-    ) -> None:
-        self._engines = {(parts.hostname, parts.port) for parts in map(urlsplit, engine_urls)}
-        self._own_ports = own_ports
-
-    async def check(self, url: str, *, came_from_public: bool = False) -> tuple[str, bool]:
-        """Resolve a URL's host off the loop and judge each address.
-
-        Returns the address to connect to and whether it is public. Raises UpstreamError.
-        """
-        parts = urlsplit(url)
-        host = parts.hostname
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError:
-            host = None
-            port = 0
-        if host is None or parts.scheme not in ("http", "https"):
-            raise UpstreamError("connect", "source", "not an http or https URL")
-        label = f"{host}:{port}"
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port)
-        except OSError as error:
-            raise UpstreamError("connect", label, "the name can't be resolved") from error
-        engine_ports = {port for _host, port in self._engines}
-        for _family, _type, _proto, _name, address in found:
-            ip = ipaddress.ip_address(str(address[0]).split("%")[0])
-            if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-                ip = ip.ipv4_mapped
-            if ip.is_link_local or ip.is_multicast or ip.is_unspecified:
-                raise UpstreamError("connect", label, "this address is not fetched from")
-            if (host, port) in self._engines or (str(ip), port) in self._engines:
-                raise UpstreamError("connect", label, "an engine is not a source")
-            if ip.is_loopback and (port in self._own_ports() or port in engine_ports):
-                raise UpstreamError("connect", label, "our own port is not a source")
-            if came_from_public and not ip.is_global:
-                raise UpstreamError(
-                    "connect", label, "a redirect from a public to a private address"
-                )
-        ip = ipaddress.ip_address(str(found[0][4][0]).split("%")[0])
-        return str(ip), ip.is_global
-
-
 class DirectSource:
-    """A plain HTTP(S) MPEG-TS stream."""
+    """A plain HTTP(S) MPEG-TS stream. Its URL may hold secrets: only `label` is ever shown."""
 
     def __init__(self, url: str, policy: FetchPolicy, timeouts: Timeouts, limits: Limits) -> None:
-        parts = urlsplit(url)
-        self.label = (
-            f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        )
+        self.label = shown_url(url)
         self._url = url
         self._policy = policy
         self._timeouts = timeouts
         self._limits = limits
 
-    async def start(self, avoid: Collection[Engine]) -> DirectFeed:  # noqa: ARG002 - Source's signature
+    async def start(self, avoid: Collection[Engine]) -> DirectFeed:  # noqa: ARG002 - Source's shape
         return DirectFeed(self._url, self.label, self._policy, self._timeouts, self._limits)
 
 
@@ -380,29 +395,48 @@ class DirectFeed(_StreamFeed):
         return self._has_length()
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
-        """Open the stream and wait for its first byte. Raises FeedFailed."""
+        """Open the stream and wait for its first byte; only the first of `patience` counts, as
+        there is no progress to be seen. Raises FeedFailed.
+        """
         self._leave()
         begun = time.monotonic()
+        opened = False
         try:
             async with asyncio.timeout(patience[0]):
                 pipe = _Pipe(take)
-                self._use(await self._follow(pipe))
-                assert self._stream is not None
-                await _first_byte(self._stream, pipe, self.label)
+                await self._first_byte(await self._follow(pipe), pipe)
+            opened = True
         except TimeoutError as error:
-            late = UpstreamTimeout(
-                "first byte", self.label, f"no byte within {time.monotonic() - begun:.0f} s"
-            )
-            raise FeedFailed(late, None) from error
+            reason = f"no byte within {time.monotonic() - begun:.0f} s"
+            raise FeedFailed(UpstreamTimeout("first byte", self.label, reason), None) from error
         except UpstreamError as error:
-            raise FeedFailed(error, None) from error
+            raise FeedFailed(self._shown(error), None) from error
+        finally:
+            if not opened:
+                self._leave()
+
+    def _shown(self, error: UpstreamError) -> UpstreamError:
+        """An error without the origin's own words, which may quote the URL."""
+        if error.status is None:
+            return error
+        reason = f"answered {error.status}"
+        return UpstreamError(error.phase, self.label, reason, status=error.status)
 
     async def _follow(self, pipe: _Pipe) -> BodyStream:
-        """Each hop is judged by the address it resolves to, and connected to that very address."""
+        """Each hop is judged by the addresses it resolves to, and connected to one of these."""
         url, public = self._url, False
         for _hop in range(self._limits.redirects + 1):
-            address, is_public = await self._policy.check(url, came_from_public=public)
-            public = public or is_public
+            allowed = await self._policy.check(url, came_from_public=public)
+            public = public or allowed.public
+            found = await self._hop(url, allowed.addresses, pipe)
+            if isinstance(found, BodyStream):
+                return found
+            url = found
+        raise UpstreamError("open", self.label, "too many redirects")
+
+    async def _hop(self, url: str, addresses: tuple[str, ...], pipe: _Pipe) -> BodyStream | str:
+        """One request, to the first of the addresses that accepts; the body, or where it leads."""
+        for number, address in enumerate(addresses, 1):
             target: list[str] = []
 
             def note(current: str, location: str, found: list[str] = target) -> str:
@@ -419,11 +453,12 @@ class DirectFeed(_StreamFeed):
                     redirect=note,
                     connect_to=address,
                 )
-            except UpstreamError:
-                if not target:
+            except UpstreamError as error:
+                if target:
+                    return target[0]
+                if error.phase != "connect" or number == len(addresses):
                     raise
-                url = target[0]
-        raise UpstreamError("open", self.label, "too many redirects")
+        raise AssertionError("a judged host has an address")
 
     async def look(self) -> None:
         """A plain stream has nobody to ask."""
