@@ -200,7 +200,7 @@ class EngineSimulator(Playback):
             await asyncio.sleep(SWEEP_SECONDS)
             now = self._now()
             for session in self.open_sessions:
-                if self._status(session, now) == "dl" and not session.announced:
+                if session.status(now) == "dl" and not session.announced:
                     session.announced = True
                     session.post("live_changed", {"is_live": int(session.station.content.live)})
                 if session.readers:

@@ -62,6 +62,7 @@ class LiveReader:
         """Until the connection is gone or a fault ends the body."""
         loop = asyncio.get_running_loop()
         connection, station, content = self._connection, self._station, self._station.content
+        self._session.frozen = None  # what a reader before this one suffered is over
         while connection.open:
             writable = await connection.drain(LOOK_SECONDS)
             now = loop.time()

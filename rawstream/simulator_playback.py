@@ -343,6 +343,8 @@ class Playback:
                 if other.identity == session.identity and other.station is not station:
                     self._count(other.station, "replaced")
                     self._end(other, "replaced")
+        if station.content.faults.find("loop_window") is None:
+            station.ended_at = None  # the broadcast goes on, or another one has begun
         self._count(station, "opens")
         station.sessions.append(session)
         name = station.content.infohash, session.token
@@ -384,20 +386,10 @@ class Playback:
         else:
             connection.respond(500, b"download not found")
 
-    def _status(self, session: Session, now: float) -> str:
-        """idle, prebuf, dl (§3)."""
-        content = session.station.content
-        age = now - session.started
-        if content.faults.find("dead") is not None:
-            return "prebuf"
-        if age >= content.preload_seconds:
-            return "dl"
-        return "idle" if age < content.preload_seconds * 0.2 else "prebuf"
-
     async def _loaded(self, session: Session) -> bool:
         """Wait until there is media; False when the session ends before."""
         while not session.ended:
-            if self._status(session, self._now()) == "dl":
+            if session.status(self._now()) == "dl":
                 return True
             await asyncio.sleep(LOOK_SECONDS)
         return False
@@ -571,90 +563,9 @@ class Playback:
         if self.polls_keep_alive and not request.flag("skip_player_activity"):
             session.activity = self._now()
         newest = station.sessions[-1]  # in shared mode every token tells of the newest (§1.5)
-        answer: Json = {"response": self._stat_of(newest), "error": None}
+        answer: Json = {"response": newest.stat(self._now(), time.time()), "error": None}
         if not await self._spoilt(connection, request, station, "stat", answer):
             self._json(connection, answer)
-
-    def _stat_of(self, session: Session) -> Json:
-        now = self._now()
-        station, content = session.station, session.station.content
-        status = self._status(session, now)
-        if now - session.started < content.preload_seconds * 0.1:
-            return {}
-        stat: Json = {
-            "status": status,
-            "total_progress": 0,
-            "is_live": int(content.live),
-            "is_encrypted": int(content.encrypted),
-            "infohash": content.infohash,
-            "playback_session_id": session.session_id,
-            "client_session_id": session.client_session_id,
-            "selected_stream_index": 0,
-            "selected_file_index": -1,
-            "stream_status": -1,
-            "manifest_access_mode": -1,
-            "network_monitor_status": 0,
-            "network_monitor_started": False,
-            "debug_level": 0,
-        }
-        if status == "idle":
-            return stat
-        dead = content.faults.find("dead")
-        stalled = content.faults.find("silent_stall")
-        starved = session.frozen is not None or (
-            stalled is not None and not stalled.after_bytes and not stalled.after_seconds
-        )
-        if starved and session.frozen is None and not session.readers:
-            session.frozen = session.downloaded(now)
-        downloaded = session.downloaded(now) if status == "dl" else 0
-        rate = int(station.broadcast.bitrate * station.speed / 8 / 1024)
-        peers, down = content.peers, rate if status == "dl" else 0
-        if dead is not None:
-            peers = dead.amount
-        elif starved:
-            peers, down = 1, 2 + int(now) % 18  # what a starving swarm shows (§2.4)
-        stat |= {
-            "peers": peers,
-            "speed_down": down,
-            "speed_up": down // 10,
-            "downloaded": downloaded,
-            "uploaded": downloaded // 16,
-            "disk_cache_stats": {
-                "avail": 3_199_156_224,
-                "disk_cache_limit": 2_266_017_044,
-                "inactive_inuse": 0,
-                "active_inuse": downloaded,
-            },
-        }
-        if status == "prebuf":
-            done = 0.0 if dead else (now - session.started) / content.preload_seconds
-            stat["progress"] = int(100 * done)
-        elif content.live:
-            stat["livepos"] = self._livepos(session, now)
-        return stat
-
-    def _livepos(self, session: Session, now: float) -> dict[str, str]:
-        """All values are strings, in unix seconds and pieces (§3)."""
-        station = session.station
-        media = station.media(now)
-        wall = time.time() - media
-
-        def at(seconds: float) -> str:
-            return str(int(wall + seconds))
-
-        last = at(media if station.ended_at is None else station.ended_at)
-        first = at(media - station.content.window_seconds)
-        position = session.read_position or session.first_position
-        return {
-            "last": last,
-            "live_first": first,
-            "pos": at(station.broadcast.seconds(position)),
-            "first_ts": first,
-            "last_ts": last,
-            "is_live": "1",
-            "live_last": last,
-            "buffer_pieces": "30",
-        }
 
     async def _command(self, connection: SimConnection, request: SimRequest) -> None:
         method = request.query.get("method", "")

@@ -54,12 +54,103 @@ class Session:
     announced: bool = False  # live_changed has been queued
     ended: str = ""  # why, once it has
 
+    def status(self, now: float) -> str:
+        """idle, prebuf, dl (§3)."""
+        content = self.station.content
+        age = now - self.started
+        if content.faults.find("dead") is not None:
+            return "prebuf"
+        if age >= content.preload_seconds:
+            return "dl"
+        return "idle" if age < content.preload_seconds * 0.2 else "prebuf"
+
     def downloaded(self, now: float) -> int:
         """Bytes the swarm has given to this session, in whole 16 KiB (§2.2)."""
         if self.frozen is not None:
             return self.frozen
         got = self.station.position(now) - self.first_position
         return max(0, got) // DATA_UNIT * DATA_UNIT
+
+    def stat(self, now: float, wall: float) -> Json:
+        """What stat_url tells, with all of an engine's keys (§3). `wall`: unix seconds."""
+        station, content = self.station, self.station.content
+        status = self.status(now)
+        if now - self.started < content.preload_seconds * 0.1:
+            return {}
+        stat: Json = {
+            "status": status,
+            "total_progress": 0,
+            "is_live": int(content.live),
+            "is_encrypted": int(content.encrypted),
+            "infohash": content.infohash,
+            "playback_session_id": self.session_id,
+            "client_session_id": self.client_session_id,
+            "selected_stream_index": 0,
+            "selected_file_index": -1,
+            "stream_status": -1,
+            "manifest_access_mode": -1,
+            "network_monitor_status": 0,
+            "network_monitor_started": False,
+            "debug_level": 0,
+        }
+        if status == "idle":
+            return stat
+        dead = content.faults.find("dead")
+        stalled = content.faults.find("silent_stall")
+        starved = self.frozen is not None or (
+            stalled is not None and not stalled.after_bytes and not stalled.after_seconds
+        )
+        if starved and self.frozen is None and not self.readers:
+            self.frozen = self.downloaded(now)
+        downloaded = self.downloaded(now) if status == "dl" else 0
+        rate = int(station.broadcast.bitrate * station.speed / 8 / 1024)
+        peers, down = content.peers, rate if status == "dl" else 0
+        if dead is not None:
+            peers = dead.amount
+        elif starved:
+            peers, down = 1, 2 + int(now) % 18  # what a starving swarm shows (§2.4)
+        stat |= {
+            "peers": peers,
+            "speed_down": down,
+            "speed_up": down // 10,
+            "downloaded": downloaded,
+            "uploaded": downloaded // 16,
+            "disk_cache_stats": {
+                "avail": 3_199_156_224,
+                "disk_cache_limit": 2_266_017_044,
+                "inactive_inuse": 0,
+                "active_inuse": downloaded,
+            },
+        }
+        if status == "prebuf":
+            done = 0.0 if dead else (now - self.started) / content.preload_seconds
+            stat["progress"] = int(100 * done)
+        elif content.live:
+            stat["livepos"] = self._livepos(now, wall)
+        return stat
+
+    def _livepos(self, now: float, wall: float) -> dict[str, str]:
+        """All values are strings, in unix seconds and pieces (§3)."""
+        station = self.station
+        media = station.media(now)
+        began = wall - media
+
+        def at(seconds: float) -> str:
+            return str(int(began + seconds))
+
+        last = at(media if station.ended_at is None else station.ended_at)
+        first = at(media - station.content.window_seconds)
+        position = self.read_position or self.first_position
+        return {
+            "last": last,
+            "live_first": first,
+            "pos": at(station.broadcast.seconds(position)),
+            "first_ts": first,
+            "last_ts": last,
+            "is_live": "1",
+            "live_last": last,
+            "buffer_pieces": "30",
+        }
 
     def post(self, name: str, params: Json) -> None:
         self.events.append({"name": name, "params": params})

@@ -244,8 +244,12 @@ async def test_the_last_window_loops_when_the_broadcast_has_ended() -> None:
             video = {each.pts for each in pes_timestamps(data) if each.pid == 0x100}
             spread = (max(video) - min(video)) / 90_000
             assert spread < 14, "38 s of media, all of it the same window"
-            assert isinstance(first, str)
             assert engine.stations[content.infohash].ended_at is not None
+            await stream.body(500_000)
+            assert (await started.stat())["response"]["livepos"]["pos"] >= first
+            content.faults.clear()
+        await start(engine, content, pid="later")
+        assert engine.stations[content.infohash].ended_at is None
 
 
 async def test_a_frozen_engine_sends_nothing_and_goes_on_when_it_is_well() -> None:
