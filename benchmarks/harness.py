@@ -42,6 +42,7 @@ ASK_SECONDS = 60.0  # a load process that is busy answers late
 CHUNK_BYTES = 65_424  # what rawstream writes at most at once: 348 packets
 DIRECT_VIEWER = 0xFFFFFFFF
 STREAM_PATH = "/ace/getstream"
+RAWSTREAM_READY = r"answers at http://127\.0\.0\.1:(\d+)"
 PRIORITY = -10  # of every process of a benchmark
 PR_SET_PDEATHSIG = 1
 
@@ -171,29 +172,27 @@ class Program:
         return text
 
     def port(self) -> int:
-        """The number in its first line that holds one behind "ready" (`ready 4711`, `ready
-        http://host:4711/`).
-        """
-        for _ in range(50):
-            found = re.match(r"ready (?:http://[^/ ]*:)?(\d+)", self.line())
-            if found:
-                return int(found[1])
-        raise BenchmarkError(f"{self.name} does not say where it listens")
+        """The port it listens on, from the first line of its output: `ready 4711`."""
+        found = re.fullmatch(r"ready (\d+)", self.line())
+        if found is None:
+            raise BenchmarkError(f"{self.name} does not say where it listens")
+        return int(found[1])
+
+    def logged_port(self, pattern: str) -> int:
+        """The port it listens on, from its log: the first group of `pattern`."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not (found := re.search(pattern, self.log.read_text(errors="replace"))):
+            self.check()
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"{self.name} does not say where it listens")
+            time.sleep(0.02)
+        return int(found[1])
 
 
 def _readable(pipe: IO[bytes], seconds: float) -> bool:
     import select
 
     return bool(select.select([pipe], [], [], seconds)[0])
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = READY_SECONDS) -> None:
-    """Poll until `condition()` is true. Raises BenchmarkError naming `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -313,7 +312,8 @@ def start_server(
         raise BenchmarkError(f"no such server: {kind}")
     program = Program(name, command, cpus=cores().server, folder=folder, environment=environment)
     try:
-        return Server(program, program.port(), path)
+        port = program.logged_port(RAWSTREAM_READY) if name == "rawstream" else program.port()
+        return Server(program, port, path)
     except BaseException:
         program.end()
         raise
