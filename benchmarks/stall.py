@@ -1,10 +1,10 @@
 """What healthy viewers notice of viewers who never read.
 
 A tenth of the viewers ask for the channel and never read a byte (small receive buffers, spread
-evenly among the others). Sampled healthy viewers are checked for losses twice: by the numbers of
-the source's pieces, and by the continuity counters of every packet. Their excess gap is how much
-longer a viewer waited between two pieces than the source did between sending them; per chunk,
-pieces that arrive together count as one.
+evenly among the others), a few more read 1,000 bytes per second. Sampled healthy viewers are
+checked for losses twice: by the numbers of the source's pieces, and by the continuity counters of
+every packet. Their excess gap is how much longer a viewer waited between two pieces than the source
+did between sending them; per chunk, pieces that arrive together count as one.
 
 Rows: rawstream without any stalled viewer, rawstream with them, the C epoll loop with them, and the
 aiohttp server that awaits each write, where one viewer who does not read stops everybody.
@@ -28,6 +28,7 @@ from rawstream.mpegts import ContinuityChecker, PacketCutter
 
 TOGETHER_NS = 2_000_000  # pieces of one chunk arrive within that
 READ_BYTES = 188 * 20_000
+SLOW_RATE = 1000  # bytes per second, of a channel of 600,000
 
 
 class Row(NamedTuple):
@@ -88,7 +89,8 @@ def counter_errors(dump: Path) -> int:
 
 
 def measure(row: Row, options: argparse.Namespace, folder: Path) -> Run:
-    stalled = round(options.viewers * options.share) if row.stalls else 0
+    never_read = round(options.viewers * options.share)
+    stalled, slow = (never_read, options.slow) if row.stalls else (0, 0)
     limit = options.warm_up + options.seconds + 60
     settings = {"RAWSTREAM_TIMEOUTS__VIEWER_STALL_SECONDS": str(options.stall_seconds)}
     source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
@@ -101,8 +103,10 @@ def measure(row: Row, options: argparse.Namespace, folder: Path) -> Run:
             with harness.Load(
                 server,
                 folder,
-                viewers=options.viewers - round(options.viewers * options.share),
+                viewers=options.viewers - never_read - options.slow,
                 stalled=stalled,
+                slow=slow,
+                slow_rate=SLOW_RATE,
                 samples=options.samples,
                 dump=True,
                 direct_port=source_port,
@@ -156,6 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Healthy viewers beside viewers who never read.")
     parser.add_argument("--viewers", type=int, default=200, help="all of them")
     parser.add_argument("--share", type=float, default=0.1, help="of them never read")
+    parser.add_argument("--slow", type=int, default=4, help="of them read 1,000 bytes per second")
     parser.add_argument("--samples", type=int, default=5, help="healthy viewers who are looked at")
     parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
     parser.add_argument(
