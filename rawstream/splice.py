@@ -116,12 +116,12 @@ def end_of(packets: bytes, program: ProgramMap | None) -> Shown:
     entry = program.entry if program is not None else None
     if program is None or entry is None:
         return Shown(counters=_last_counters(packets))
-    kinds = {stream.pid for stream in program.streams}
+    pids = {stream.pid for stream in program.streams}
     timestamps: dict[int, int] = {}
     last: int | None = None
     under_way: PesTimestamps | None = None
     for stamp in pes_timestamps(packets):
-        if stamp.pid not in kinds:
+        if stamp.pid not in pids:
             continue
         newest = timestamps.get(stamp.pid)
         if stamp.pid == entry.pid:
@@ -129,7 +129,7 @@ def end_of(packets: bytes, program: ProgramMap | None) -> Shown:
             under_way = stamp
         if newest is None or not -_REORDER_TICKS <= _after(stamp.pts, newest) <= 0:
             timestamps[stamp.pid] = stamp.pts
-    if under_way is not None and (last is None or _after(under_way.pts, last) < -_REORDER_TICKS):
+    if under_way is not None and (last is None or abs(_after(under_way.pts, last)) > _AHEAD_TICKS):
         last = (under_way.pts - 1) % PTS_WRAP  # nothing before it belongs to its timeline
     end = packets[under_way.offset :] if under_way is not None else b""
     return Shown(
