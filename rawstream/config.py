@@ -105,6 +105,8 @@ class Timeouts(BaseModel):
     source_head_seconds: Seconds = 15.0  # a direct source that accepts and says nothing
     silence_look_seconds: Seconds = 2.0  # nobody: when a silent source is asked for its state
     silence_act_seconds: Seconds = 5.5  # a silent source: it is left for the next rung
+    # nobody: how long a new source may replay what was shown before it is restamped instead
+    replay_seconds: Seconds = 2.5
     recover_seconds: Seconds = 90.0  # viewers of a channel that no rung of the ladder brings back
     random_access_wait_seconds: Seconds = 15.0  # viewers of a stream without an entry point
 

@@ -225,6 +225,8 @@ class ChannelHub:
             self._claim(channel, infohash)
 
     def _claim(self, channel: LiveChannel, infohash: str) -> None:
+        for ref in channel.refs:
+            self.pool.learn(ref, infohash)
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:
             raise Superseded(other)
@@ -233,8 +235,6 @@ class ChannelHub:
         self._by_infohash[infohash] = channel
         channel.infohash = infohash
         channel.key = infohash
-        for ref in channel.refs:
-            self.pool.learn(ref, infohash)
 
     def _drop_infohash(self, channel: LiveChannel) -> None:
         if channel.infohash is not None and self._by_infohash.get(channel.infohash) is channel:

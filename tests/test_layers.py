@@ -39,6 +39,7 @@ ORDER = (
     "sources",
     # live
     "mux",
+    "supply",
     "channels",
     "hub",
     # faces

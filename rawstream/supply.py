@@ -1,0 +1,336 @@
+"""What feeds a channel: the source in use, the watch over it, and the ladder when it fails.
+
+Owns: which source is read, when it must be left, what is tried next and for how long. Must not
+know: viewers, HTTP, what an engine's JSON looks like.
+
+The ladder (design §5): the same URL once, a new session, the next engine, the channel's next
+source, and around again with growing pauses, until media flows or `recover_seconds` have passed.
+The bytes do not pass through here: they go from the source's connection to `Mux.feed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rawstream.config import Timeouts
+from rawstream.engine_client import Engine
+from rawstream.errors import UpstreamError, UpstreamTimeout
+from rawstream.http_client import Ending
+from rawstream.mpegts import PacketCutter
+from rawstream.mux import Mux
+from rawstream.sources import EngineFeed, Feed, FeedFailed, NoEngineLeft, Source
+from rawstream.splice import Splice, end_of
+
+logger = logging.getLogger(__name__)
+
+_PROOF_SECONDS = 5.0  # media a new source must bring before the ladder is as good as new
+_TAIL_SECONDS = 3.0  # media looked at to know where the old timeline ended
+_TAIL_BYTES = 8 * 1024 * 1024
+_STARVED_SHARE = 0.1  # of real time: less media than this is no stream, whatever bytes trickle in
+_BACK_OFF = (1.0, 2.0, 4.0, 8.0)
+
+
+class Owner(Protocol):
+    """What a supply asks of its channel. `claim` raises what ends the supply when the content runs
+    elsewhere; `make_room` is asked when all engines are full.
+    """
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def wanted(self) -> bool: ...
+    def claim(self, feed: Feed) -> None: ...
+    async def make_room(self) -> bool: ...
+    def supply_lost(self) -> None: ...
+    def supply_back(self) -> None: ...
+
+
+class Supply:
+    """One channel's source, whatever it takes to have one."""
+
+    def __init__(self, owner: Owner, mux: Mux, timeouts: Timeouts) -> None:
+        # -- collaborators --
+        self._owner = owner
+        self._mux = mux
+        self._timeouts = timeouts
+        # -- the source --
+        self._sources: Sequence[Source] = ()
+        self.feed: Feed | None = None
+        self._spare: Feed | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        # -- the ladder --
+        self._avoid: list[Engine] = []
+        self._deadline: float | None = None  # of the recovery under way, until it has proved itself
+        self._proof_from = 0.0
+        self._pauses = iter(_BACK_OFF)
+        # -- shown --
+        self.first_data_at: float | None = None
+        self.opens = 0
+        self.recoveries = 0
+        self.last_error: str | None = None
+
+    async def run(self, sources: Sequence[Source]) -> None:
+        """Start, watch and recover until the content ends by itself or nobody wants it any more.
+
+        Raises UpstreamError when no source can be had, or comes back in time, and whatever the
+        owner's `claim` raises.
+        """
+        self._sources = sources
+        await self._climb_once()
+        while await self._watch() and self._owner.wanted:
+            await self._recover()
+
+    async def close(self) -> None:
+        """Leave every source; returns when their sessions are stopped or their time is over."""
+        for feed in (self.feed, self._spare):
+            if feed is not None:
+                self._leave(feed)
+        self.feed = self._spare = None
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
+
+    def offer(self, feed: Feed) -> None:
+        """Another start has opened a second session of this content.
+
+        On the same engine it has, or may have, taken the place of ours (reference §1.5): it is
+        kept, unread, for the moment ours is cut. On another engine it is of no use.
+        """
+        engine = self.feed.engine if self.feed is not None else None
+        if self._spare is None and isinstance(feed, EngineFeed) and feed.engine is engine:
+            self._spare = feed
+        else:
+            self._leave(feed)
+
+    def _leave(self, feed: Feed) -> None:
+        """Stop it without waiting: a hanging engine must not delay the next one. A start of the
+        same content on the same engine waits for the stop by itself.
+        """
+        task = asyncio.create_task(feed.close(), name=f"leave {feed.label}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    # -- the first start ---------------------------------------------------------------------------
+
+    async def _climb_once(self) -> None:
+        """Each source on each engine once; the last failure is the channel's."""
+        failure: UpstreamError | None = None
+        for source in self._sources:
+            avoid: list[Engine] = []
+            while True:
+                try:
+                    await self._open(source, avoid, self._start_patience())
+                    return
+                except NoEngineLeft as error:
+                    if error.full and await self._owner.make_room():
+                        continue
+                    failure = failure or error
+                    break
+                except FeedFailed as error:
+                    failure = error
+                    self.last_error = error.reason
+                    if error.engine is None:
+                        break
+                    avoid.append(error.engine)
+        raise failure or UpstreamError("start", "channel", "it has no source")
+
+    def _start_patience(self) -> tuple[float, float]:
+        timeouts = self._timeouts
+        return timeouts.engine_first_byte_seconds, timeouts.engine_first_byte_limit_seconds
+
+    async def _open(
+        self, source: Source, avoid: Sequence[Engine], patience: tuple[float, float]
+    ) -> None:
+        """Start a source and wait for its first byte. Raises FeedFailed, NoEngineLeft, and what
+        `claim` raises.
+        """
+        self.opens += 1
+        feed = await source.start(avoid)
+        self.feed = feed
+        try:
+            self._owner.claim(feed)
+            await self._read(feed, patience)
+        except UpstreamError:
+            self.feed = None
+            self._leave(feed)
+            raise
+
+    def give_up_feed(self) -> Feed | None:
+        """Hand the source in use to somebody else, who will close it."""
+        feed, self.feed = self.feed, None
+        return feed
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def _read(self, feed: Feed, patience: tuple[float, float]) -> None:
+        """Open a feed's reader into the mux; after a former source, through a splice."""
+        mux = self._mux
+        splice: Splice | None = None
+        spliced = asyncio.Event()
+        if mux.joinable:
+            mux.flush()
+            shown = end_of(mux.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
+            splice = Splice(shown, any_start=mux.any_start, on_spliced=spliced.set)
+            mux.begin_epoch(splice)
+        else:
+            mux.begin_epoch(PacketCutter())
+        await feed.open(mux.feed, patience=patience)
+        if self.first_data_at is None:
+            self.first_data_at = time.monotonic()
+        if splice is not None:
+            await self._wait_for_splice(splice, spliced, feed)
+
+    async def _wait_for_splice(self, splice: Splice, spliced: asyncio.Event, feed: Feed) -> None:
+        """A replay may take a moment to reach the last time shown; a source that has no entry point
+        at all is no source. Raises FeedFailed.
+        """
+        flowing = asyncio.create_task(spliced.wait(), name=f"splice of {self._owner.label}")
+        waits: set[asyncio.Future[Any]] = {flowing, feed.ended}
+        try:
+            for seconds in (self._timeouts.replay_seconds, self._timeouts.silence_act_seconds):
+                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if splice.spliced:
+                    return
+                if feed.ended.done():
+                    break
+                splice.wait_no_longer()
+        finally:
+            flowing.cancel()
+        error = UpstreamError("read", feed.label, "brought no place to go on from")
+        raise FeedFailed(error, feed.engine)
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    async def _watch(self) -> bool:
+        """Until the source must be left. True: recover; False: the content is over, at its natural
+        end.
+        """
+        feed = self.feed
+        assert feed is not None, "a source is open"
+        timeouts = self._timeouts
+        looked = False
+        downloaded = 0
+        window_from, media_from = time.monotonic(), self._mux.seconds
+        while True:
+            await asyncio.wait({feed.ended}, timeout=timeouts.silence_look_seconds / 4)
+            now = time.monotonic()
+            if feed.ended.done():
+                ending, reason = feed.ended.result()
+                if ending is Ending.EOF and feed.complete:
+                    return False
+                return self._must_go(feed, f"the source ended ({reason or ending.value})")
+            self._note_progress()
+            window = now - window_from
+            if window >= 2 * timeouts.silence_act_seconds:
+                media = self._mux.seconds - media_from
+                if self._mux.seconds > 0 and media < window * _STARVED_SHARE:
+                    feed.gone = True
+                    return self._must_go(feed, f"only {media:.1f} s of media in {window:.0f} s")
+                window_from, media_from = now, self._mux.seconds
+            silence = now - feed.last_data_at
+            if silence < timeouts.silence_look_seconds:
+                looked = False
+                continue
+            if not looked:
+                looked = True
+                downloaded = feed.stat.downloaded or 0
+                await feed.look()
+            if feed.gone:
+                return self._must_go(feed, "silent, and its session is gone")
+            if silence >= timeouts.silence_act_seconds:
+                loads = (feed.stat.downloaded or 0) > downloaded
+                feed.gone = not loads  # else the same URL would stay as silent
+                return self._must_go(
+                    feed, f"silent for {silence:.1f} s{', though it loads' if loads else ''}"
+                )
+
+    def _must_go(self, feed: Feed, why: str) -> bool:
+        self.last_error = f"{feed.label}: {why}"
+        return True
+
+    def _note_progress(self) -> None:
+        """Once a recovered source has brought some seconds of media, the ladder is as good as
+        new.
+        """
+        if self._deadline is not None and self._mux.seconds - self._proof_from >= _PROOF_SECONDS:
+            self._deadline = None
+            self._pauses = iter(_BACK_OFF)
+            self._avoid.clear()
+
+    # -- recovering --------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """Climb the ladder. Raises UpstreamError, the last failure, at the end of its time."""
+        self.recoveries += 1
+        logger.warning("channel %s: %s", self._owner.label, self.last_error)
+        self._owner.supply_lost()
+        feed, self.feed = self.feed, None
+        assert feed is not None, "a source was open"
+        first = self._deadline is None
+        if first:
+            self._deadline = time.monotonic() + self._timeouts.recover_seconds
+            self._proof_from = self._mux.seconds
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._leave(feed)
+            feed = spare
+        if (first or spare is not None) and not feed.gone and await self._reopen(feed):
+            return
+        self._leave(feed)
+        if not first and feed.engine is not None:
+            self._avoid.append(feed.engine)
+            await self._pause(None)  # what was opened brought nothing: not at once again
+        await self._climb()
+
+    async def _reopen(self, feed: Feed) -> bool:
+        """The same URL once."""
+        self.feed = feed
+        self.opens += 1
+        patience = self._timeouts.silence_act_seconds
+        try:
+            await self._read(feed, (patience, patience))
+        except UpstreamError as error:
+            self.last_error = error.reason
+            self.feed = None
+            return False
+        self._owner.supply_back()
+        return True
+
+    async def _climb(self) -> None:
+        """New session, next engine, next source; then a pause and again, best first."""
+        last: UpstreamError | None = None
+        while True:
+            for source in self._sources:
+                while True:
+                    left = self._time_left(last)
+                    seconds, most = self._start_patience()
+                    try:
+                        await self._open(source, self._avoid, (min(seconds, left), min(most, left)))
+                        self._owner.supply_back()
+                        return
+                    except NoEngineLeft as error:
+                        last = last or error
+                        break
+                    except FeedFailed as error:
+                        last = error
+                        self.last_error = error.reason
+                        if error.engine is None:
+                            break
+                        self._avoid.append(error.engine)
+            self._avoid.clear()
+            await self._pause(last)
+
+    async def _pause(self, last: UpstreamError | None) -> None:
+        await asyncio.sleep(min(next(self._pauses, _BACK_OFF[-1]), self._time_left(last)))
+
+    def _time_left(self, last: UpstreamError | None) -> float:
+        assert self._deadline is not None, "a recovery is under way"
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise last or UpstreamTimeout(
+                "read", self._owner.label, self.last_error or "no source came back in time"
+            )
+        return left
