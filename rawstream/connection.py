@@ -13,14 +13,14 @@ A connection has no task and no timer of its own: it stores `deadline`, and the 
 per second asks `expire` of those that are late. One thousand paused viewers cost nothing between
 sweeps.
 
-    state      reads            waits for                     may become
-    IDLE       requests         the next request              HEAD BODY ANSWERING DRAINING CLOSED
-    HEAD       requests         the end of a head             IDLE BODY ANSWERING DRAINING CLOSED
-    BODY       requests         the end of a body             IDLE ANSWERING DRAINING CLOSED
-    ANSWERING  ahead, bounded   the handler's answer          IDLE FLUSHING STREAMING DRAINING
-    CLOSED FLUSHING   ahead, bounded   the peer to take the answer   IDLE DRAINING CLOSED
-    STREAMING  and discards     the viewer to leave           DRAINING CLOSED DRAINING   and
-    discards     the last bytes to go          CLOSED
+    state      reads            waits for                    may become
+    IDLE       requests         the next request             HEAD BODY ANSWERING DRAINING CLOSED
+    HEAD       requests         the end of a head            IDLE BODY ANSWERING DRAINING CLOSED
+    BODY       requests         the end of a body            IDLE ANSWERING DRAINING CLOSED
+    ANSWERING  ahead, bounded   the handler's answer         IDLE FLUSHING STREAMING DRAINING CLOSED
+    FLUSHING   ahead, bounded   the peer to take the answer  IDLE DRAINING CLOSED
+    STREAMING  and discards     the viewer to leave          DRAINING CLOSED
+    DRAINING   and discards     the last bytes to go         CLOSED
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def parse_url(url: str, phase: str) -> Target:
         parts = urlsplit(url.strip())
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
-        host = (parts.hostname or "").encode("ascii" if ":" in url else "idna").decode("ascii")
+        host = parts.hostname or ""
+        host = host.encode("ascii" if host.isascii() else "idna").decode("ascii")
     except (ValueError, UnicodeError):
         raise UpstreamError(phase, "?", "not a usable URL") from None
     if parts.scheme not in ("http", "https") or not host:
