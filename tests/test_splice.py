@@ -300,6 +300,31 @@ def test_an_end_that_is_repeated_with_a_hole_in_it_is_not_taken_for_the_same() -
     assert out.count(bytes(replay[entry : entry + PACKET_SIZE])) == 1
 
 
+def test_a_key_picture_cut_off_goes_on_at_the_byte_too() -> None:
+    cast = broadcast(H264_AAC)
+    cut = cast.entries[2] + 40 * PACKET_SIZE
+    splice = Splice(end_of(cast.read(0, cut), None))
+    end = aligned(cast.position(12.0))
+    assert feed(splice, cast.read(0, end), [1_000]) == cast.read(cut, end - cut)
+
+
+def test_between_a_pat_and_its_map_a_raised_version_stays_raised() -> None:
+    old = Maker().make(0, 50)
+    source = Maker(first=99 * PTS_HZ, descriptors=b"\x0a\x04deu\0").make(0, 90)
+    away = Splice(end_of(old, None))
+    there = feed(away, source)
+    places = [at for at, pid in enumerate(pids_of(there)) if pid == 0]
+    cut = (places[-3] + 1) * PACKET_SIZE
+    again = Splice(end_of(there[:cut], None), after=away)
+    assert there[:cut] + feed(again, source) == there
+    assert feed_programs(there) == {1}
+
+
+def test_an_access_unit_too_long_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rawstream.splice._END_LIMIT_BYTES", PACKET_SIZE)
+    assert end_of(Maker().make(0, 50), None).end == b""
+
+
 # -- the same broadcast from another multiplexer ---------------------------------------------------
 
 
@@ -394,6 +419,10 @@ def test_another_clock_is_shifted_so_that_nothing_runs_back(
         times(out, there)[0], max(times(old, here), key=lambda t: after(t, times(old, here)[0]))
     )
     assert 0 < gap < PTS_HZ
+    # even a picture that is shown before the entry is shown after the old ones
+    entry = next(stamp for stamp in pes_timestamps(out) if stamp.pid == there)
+    newest = max(times(old, here), key=lambda t: after(t, times(old, here)[0]))
+    assert after(entry.pts if entry.dts is None else entry.dts, newest) > 0
     # and from its first entry on nothing of it is missing
     assert len(times(out, there)) >= len(times(source, there)) - 2.1 * 50
     assert after(times(out, there)[-1], times(out, there)[0]) == after(
@@ -514,11 +543,15 @@ class Maker:
         tables_every: int = 5,
         tables_from: int = 0,
         subtitles: Sequence[int] = (),
+        clock_alone: bool = False,
         others: Sequence[int] = (),
         step: int = 0,
     ) -> None:
         self.pmt_pid, self.video, self.audio = pids
         self.subtitle, self.clock_pid = 0x1F0, self.video if pictures else self.audio
+        self.clock_alone = clock_alone
+        if clock_alone:
+            self.clock_pid = 0x1FE
         streams = [(AAC_TYPE, self.audio, descriptors)]
         if pictures:
             streams.insert(0, (H264, self.video, b""))
@@ -561,6 +594,8 @@ class Maker:
         decode_at = (self.first + number * 3_600) % PTS_WRAP
         pts = decode_at if self.timed else None
         clock = pcr_fields((decode_at - self.lead) % PTS_WRAP * 300)
+        if self.clock_alone:
+            packets.append(pcr_packet(self.clock_pid, (decode_at - self.lead) % PTS_WRAP * 300))
         if self.pictures:
             key = number % self.key_every == 0
             body = (b"\0\0\1\x65\x88" if key else b"\0\0\1\x41\x9a") + number.to_bytes(
@@ -665,7 +700,7 @@ def test_other_pids_do_not_let_the_sound_run_back() -> None:
 def test_without_timestamps_the_new_source_enters_at_its_first_entry_on_the_old_clock() -> None:
     old = Maker(timed=False).make(0, 50)
     splice = Splice(end_of(old, None))
-    out = feed(splice, Maker(timed=False, first=99 * PTS_HZ, step=3).make(3, 60))
+    out = feed(splice, Maker(timed=False, first=2 * PTS_HZ, step=3).make(3, 60))
     assert splice.spliced
     assert_one_stream(old, out)
     assert out.count(b"\0\0\1\x65") == 5
@@ -721,6 +756,37 @@ def test_a_subtitle_that_comes_minutes_later_is_announced_too() -> None:
     assert len(times(out, 0x1F0)) == 1
 
 
+def test_a_pid_that_never_comes_is_waited_for_no_more_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rawstream.splice._MARK_LIMIT_BYTES", 50_000)
+    same = Splice(end_of(Maker(subtitles=[2]).make(0, 50), None))
+    again = Maker(subtitles=[5_000], step=3)
+    feed(same, again.make(40, 200))
+    piece = again.make(200, 230)
+    assert same.feed(piece) is piece
+
+
+def test_a_clock_on_a_pid_of_its_own_is_marked_as_well() -> None:
+    old = Maker(clock_alone=True).make(0, 50)
+    out = feed(Splice(end_of(old, None)), Maker(clock_alone=True, step=5).make(40, 90))
+    assert_one_stream(old, out)
+    assert 0x1FE in pids_of(out)
+
+
+def test_any_other_pid_begins_with_a_section_or_pes_packet() -> None:
+    def tables(number: int, start: bool) -> bytes:
+        return packet(0x300, bytes(184), cc=number, start=start)
+
+    old = Maker().make(0, 50) + tables(2, True)
+    source = Maker(step=5)
+    new = source.make(50, 52) + tables(9, False) + source.make(52, 54) + tables(10, True)
+    out = feed(Splice(end_of(old, None)), new)
+    assert tables(9, False) not in out
+    assert out.endswith(tables(10, True))
+    assert_one_stream(old, out)
+
+
 def test_a_sound_whose_time_never_comes_is_let_in_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -744,6 +810,29 @@ def test_a_timeline_that_had_jumped_back_is_followed_from_where_it_is_now() -> N
     jumped.counters = cast.counters
     old = cast.make(0, 30) + jumped.make(0, 30)
     out = feed(Splice(end_of(old, None)), Maker(step=3).make(20, 60))
+    assert times(out, 0x101)[0] == 10 * PTS_HZ + 30 * 3_600
+    assert_one_stream(old[len(old) // 2 :], out)
+    assert len(times(out, 0x102)) == 30
+
+
+def test_a_jump_of_the_last_picture_is_followed_too() -> None:
+    cast = Maker(first=5_000 * PTS_HZ)
+    jumped = Maker(first=10 * PTS_HZ)
+    jumped.counters = cast.counters
+    old = cast.make(0, 30) + jumped.slot(0)
+    out = feed(Splice(end_of(old, None)), Maker(step=3).make(0, 40))
+    assert times(out, 0x101)[0] == 10 * PTS_HZ
+
+
+def test_only_sound_and_pictures_of_the_newest_timeline_say_where_another_clock_follows() -> None:
+    cast = Maker(first=5_000 * PTS_HZ, subtitles=[20])
+    jumped = Maker(first=10 * PTS_HZ, subtitles=[20])
+    jumped.counters = cast.counters
+    silent = b"".join(
+        p for p in packets_of(jumped.make(0, 30)) if (p[1] & 0x1F) << 8 | p[2] != 0x102
+    )
+    old = cast.make(0, 30) + moved_pid(silent, 0x1F0, 5 * PTS_HZ)
+    out = feed(Splice(end_of(old, None)), Maker(first=900 * PTS_HZ, step=3).make(0, 40))
     assert times(out, 0x101)[0] == 10 * PTS_HZ + 30 * 3_600
 
 
@@ -810,13 +899,13 @@ def test_what_is_held_is_bounded_with_and_without_an_entry(
     monkeypatch.setattr("rawstream.splice._HELD_LIMIT_BYTES", 400_000)
     monkeypatch.setattr("rawstream.splice._PROBED_LIMIT_BYTES", 100_000)
     old = Maker(first=100 * PTS_HZ).make(0, 50)
-    for key_every in (10_000, 20):
+    for first, key_every in ((1, 10_000), (0, 10_000), (0, 20)):
         splice = Splice(end_of(old, None))
         source = Maker(key_every=key_every, step=1)
-        for number in range(1, 900):
+        for number in range(first, 900):
             assert splice.feed(source.slot(number)) == b""
             assert len(splice._held) <= 402_000
-            assert key_every != 10_000 or len(splice._held) <= 202_000
+            assert first == 0 or len(splice._held) <= 202_000
 
 
 def test_a_replay_longer_than_the_limit_still_goes_on_at_the_byte() -> None:
