@@ -410,7 +410,7 @@ class DirectFeed(_StreamFeed):
             reason = f"no byte within {time.monotonic() - begun:.0f} s"
             raise FeedFailed(UpstreamTimeout("first byte", self.label, reason), None) from error
         except UpstreamError as error:
-            raise FeedFailed(self._shown(error), None) from error
+            raise FeedFailed(self._shown(error), None) from None
         finally:
             if not opened:
                 self._leave()
@@ -440,7 +440,10 @@ class DirectFeed(_StreamFeed):
             target: list[str] = []
 
             def note(current: str, location: str, found: list[str] = target) -> str:
-                found.append(urljoin(current, location))
+                try:
+                    found.append(urljoin(current, location))
+                except ValueError:
+                    found.append("")  # nowhere: the policy says so
                 raise UpstreamError("open", self.label, "redirected")
 
             try:

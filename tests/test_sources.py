@@ -1,0 +1,721 @@
+"""Sources and feeds: an engine session with its reader and poller, and a plain HTTP stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raw_engine import GONE, INFOHASH, STOPPED, RawEngine, granted, http, refusing, said
+from stage import until
+
+from rawstream import http_client
+from rawstream.config import Limits, Timeouts
+from rawstream.engine_client import ContentRef, EngineState
+from rawstream.engine_pool import EnginePool
+from rawstream.fetch_policy import Allowed, FetchPolicy
+from rawstream.http_client import Ending
+from rawstream.journal import StopJournal
+from rawstream.simulator import EngineSimulator, SimContent, bundled_contents, vod_content
+from rawstream.sources import (
+    DirectFeed,
+    DirectSource,
+    EngineFeed,
+    EngineSource,
+    FeedFailed,
+    NoEngineLeft,
+)
+
+QUICK = Timeouts.for_tests(
+    engine_stop_seconds=0.5, engine_stat_interval_seconds=0.05, engine_preload_retry_seconds=0.02
+)
+LONG = (30.0, 30.0)  # of patience: the test's own time limit comes first
+SHORT = (0.2, 0.2)
+
+
+class Taken:
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def take(self, data: bytes) -> None:
+        self.bytes += len(data)
+
+
+def pool_of(*urls: str, timeouts: Timeouts = QUICK, capacity: int = 4) -> EnginePool:
+    return EnginePool(
+        urls, capacity=capacity, timeouts=timeouts, limits=Limits(), journal=StopJournal(None)
+    )
+
+
+class Stage:
+    """A simulated engine, a pool on it, a content, and the feeds made."""
+
+    def __init__(self, simulator: EngineSimulator, pool: EnginePool, timeouts: Timeouts) -> None:
+        self.simulator = simulator
+        self.pool = pool
+        self.timeouts = timeouts
+        self.content = simulator.contents[0]
+        self.taken = Taken()
+        self.feeds: list[EngineFeed] = []
+
+    async def feed(self, content: SimContent | None = None) -> EngineFeed:
+        ref = ContentRef("infohash", (content or self.content).infohash)
+        feed = await EngineSource(self.pool, [ref], self.timeouts).start(())
+        self.feeds.append(feed)
+        return feed
+
+    async def opened(self, patience: tuple[float, float] = LONG) -> EngineFeed:
+        feed = await self.feed()
+        await feed.open(self.taken.take, patience=patience)
+        return feed
+
+
+@asynccontextmanager
+async def on_air(timeouts: Timeouts = QUICK, **settings: Any) -> AsyncIterator[Stage]:
+    contents = bundled_contents()
+    for content in contents:
+        content.preload_seconds = settings.pop("preload_seconds", 0.0)
+    async with EngineSimulator(contents, latency=0, **settings) as simulator:
+        pool = pool_of(simulator.url, timeouts=timeouts)
+        made = Stage(simulator, pool, timeouts)
+        try:
+            yield made
+        finally:
+            for feed in made.feeds:
+                await feed.close()
+            await pool.close()
+
+
+async def failure(feed: EngineFeed | DirectFeed, patience: tuple[float, float]) -> FeedFailed:
+    taken = Taken()
+    with pytest.raises(FeedFailed) as caught:
+        await feed.open(taken.take, patience=patience)
+    seen = taken.bytes
+    await asyncio.sleep(0.02)
+    assert taken.bytes == seen, "a reader that failed brings nothing afterwards"
+    return caught.value
+
+
+# -- an engine's stream --
+
+
+async def test_a_feed_brings_bytes_and_ends_with_one_stop() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        await until(lambda: made.taken.bytes > 100_000)
+        assert feed.infohash == made.content.infohash
+        assert feed.engine is made.pool.engines[0]
+        assert (feed.gone, feed.complete, feed.ended.done()) == (False, False, False)
+        assert feed.last_data_at > 0
+        await feed.close()
+        await feed.close()
+        assert feed.ended.result()[0] is Ending.ABORTED
+        counters = made.content.counters
+        assert (counters.opens, counters.stops, counters.readers_max) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("text", ["start timeout", "download not found", ""])
+async def test_a_500_in_preload_is_asked_again(text: str) -> None:
+    async with on_air() as made:
+        made.content.fault("status", where="playback", status=500, text=text, times=3)
+        await made.opened()
+        counters = made.content.counters
+        assert (counters.playback_calls, counters.opens, counters.readers_max) == (4, 1, 1)
+
+
+async def test_a_500_for_ever_ends_by_the_patience_in_the_engines_words() -> None:
+    async with on_air() as made:
+        made.content.fault("status", where="playback", status=500, text="start timeout")
+        feed = await made.feed()
+        error = await failure(feed, SHORT)
+        assert "start timeout" in error.reason
+        assert error.phase == "first byte"
+        assert error.engine is made.pool.engines[0]
+        assert made.content.counters.playback_calls > 1
+        await feed.close()
+        assert made.content.counters.stops == 1
+
+
+async def test_a_body_that_ends_before_a_byte_is_preload_too() -> None:
+    async with on_air() as made:
+        made.content.fault("eof", times=2)
+        await made.opened()
+        assert made.content.counters.reader_opens == 3
+
+
+@pytest.mark.parametrize("kind", ["reset", "close", "malformed", "rst"])
+async def test_a_reader_that_breaks_before_a_byte_is_opened_again(kind: str) -> None:
+    async with on_air() as made:
+        where = {} if kind == "rst" else {"where": "playback"}
+        made.content.fault(kind, times=1, **where)
+        await made.opened()
+        assert made.content.counters.opens == 1
+
+
+async def test_a_superseded_session_is_not_asked_again() -> None:
+    async with on_air() as made:
+        first = await made.feed()
+        second = await made.feed()
+        error = await failure(first, LONG)
+        assert error.status == 403
+        assert made.content.counters.playback_calls == 0
+        await second.open(made.taken.take, patience=LONG)
+
+
+async def test_a_second_status_line_is_a_conflict_that_passes_with_the_other_reader() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        session = feed.session
+        taken = Taken()
+        rival = EngineFeed(made.pool, session, QUICK)
+        opening = asyncio.create_task(rival.open(taken.take, patience=LONG))
+        await until(lambda: made.content.counters.doubled_readers >= 1)
+        assert not opening.done()
+        feed._leave()
+        await opening
+        assert taken.bytes > 0
+        await rival.close()
+
+
+async def test_heads_held_back_for_long_are_waited_for_while_the_engine_loads() -> None:
+    async with on_air(speed=20) as made:
+        made.content.fault("delay", where="content", seconds=2.5)
+        feed = await made.feed()
+        await feed.open(made.taken.take, patience=(1.5, 30.0))
+        assert made.content.counters.reader_opens == 1, "one reader, that waited"
+        assert (feed.stat.downloaded or 0) > 0
+
+
+async def test_loading_extends_the_wait_no_further_than_its_limit() -> None:
+    async with on_air() as made:
+        made.content.fault("delay", where="content", seconds=60)
+        feed = await made.feed()
+        error = await failure(feed, (0.3, 0.8))
+        assert "engine says dl" in error.reason
+
+
+async def test_a_dead_channel_ends_the_wait_though_it_has_peers() -> None:
+    async with on_air() as made:
+        made.content.fault("dead", amount=3)
+        feed = await made.feed()
+        error = await failure(feed, (0.3, 30.0))
+        assert "engine says prebuf, 3 peers" in error.reason
+
+
+async def test_a_session_the_engine_does_not_know_ends_the_wait_at_once() -> None:
+    async with RawEngine() as raw:
+        raw.answers = {
+            "/ace/getstream": granted(),
+            "/ace/r": b"",
+            "/ace/stat": GONE,
+            "/ace/cmd": GONE,
+        }
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        error = await failure(feed, LONG)
+        assert error.reason == "unknown playback session id"
+        assert feed.gone
+        await feed.close()
+        await pool.close()
+
+
+async def test_a_session_that_failed_ends_the_wait_in_the_engines_words() -> None:
+    async with RawEngine() as raw:
+        stat = said({"response": {"status": "err", "error_message": "cannot find peers"}})
+        raw.answers = {
+            "/ace/getstream": granted(),
+            "/ace/r": b"",
+            "/ace/stat": stat,
+            "/ace/cmd": STOPPED,
+        }
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        assert (await failure(feed, LONG)).reason == "cannot find peers"
+        await feed.close()
+        await pool.close()
+
+
+async def test_an_encrypted_content_is_named_as_such_when_no_byte_comes() -> None:
+    async with RawEngine() as raw:
+        raw.answers = {
+            "/ace/getstream": granted(is_encrypted=1),
+            "/ace/r": b"",
+            "/ace/cmd": STOPPED,
+        }
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        assert "the content is encrypted" in (await failure(feed, SHORT)).reason
+        await feed.close()
+        await pool.close()
+
+
+async def test_the_same_url_can_be_opened_again_after_a_cut() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        made.content.fault("rst", after_bytes=1, times=1)
+        await until(feed.ended.done)
+        assert not feed.gone
+        await feed.open(made.taken.take, patience=LONG)
+        counters = made.content.counters
+        assert (counters.opens, counters.readers_max) == (1, 1)
+
+
+async def test_an_engine_that_was_restarted_knows_the_session_no_more() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        await made.simulator.restart()
+        await until(lambda: feed.gone)
+        assert feed.ended.done()
+
+
+async def test_an_engine_that_died_is_gone() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        await made.simulator.restart(seconds=60)
+        await until(lambda: feed.gone)
+        assert made.pool.engines[0].state is EngineState.DOWN
+
+
+async def test_a_film_is_complete_at_its_end() -> None:
+    async with on_air() as made:
+        film = made.simulator.add(vod_content())
+        feed = await made.feed(film)
+        await feed.open(made.taken.take, patience=LONG)
+        await until(feed.ended.done)
+        assert feed.ended.result()[0] is Ending.EOF
+        assert feed.complete
+
+
+async def test_leaving_in_the_middle_of_an_opening_leaves_no_reader() -> None:
+    async with on_air() as made:
+        made.content.fault("delay", where="content", seconds=60)
+        feed = await made.feed()
+        opening = asyncio.create_task(feed.open(made.taken.take, patience=LONG))
+        await until(lambda: made.content.counters.readers_now == 1)
+        opening.cancel()
+        await asyncio.wait({opening})
+        await feed.close()
+        await until(lambda: made.content.counters.readers_now == 0)
+        assert made.content.counters.stops == 1
+
+
+# -- stat --
+
+
+async def test_one_poller_asks_at_its_interval_whatever_else_looks() -> None:
+    async with RawEngine() as raw:
+        raw.answers = {"/ace/getstream": granted(), "/ace/stat": b"", "/ace/cmd": STOPPED}
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        await until(lambda: raw.asked(f"/ace/stat/{INFOHASH}/t"))
+        looks = [asyncio.create_task(feed.look()) for _ in range(5)]
+        await asyncio.sleep(0.2)  # four intervals, with the first question still open
+        assert len(raw.asked(f"/ace/stat/{INFOHASH}/t")) == 1
+        await feed.close()
+        await asyncio.gather(*looks)
+        await pool.close()
+        asked = len(raw.heads)
+        await asyncio.sleep(0.2)
+        assert len(raw.heads) == asked, "nobody asks after the end"
+
+
+async def test_looks_are_counted_as_activity_only_while_somebody_reads() -> None:
+    async with RawEngine() as raw:
+        stat = f"/ace/stat/{INFOHASH}/t"
+        raw.answers = {
+            "/ace/getstream": granted(),
+            "/ace/stat": said({"response": {}}),
+            "/ace/r": http(b"G" * 188, length=False),
+            "/ace/cmd": STOPPED,
+        }
+        raw.keep_open = {"/ace/r"}
+        pool = pool_of(raw.url, timeouts=Timeouts.for_tests(engine_stat_interval_seconds=60))
+        feed = await EngineSource(
+            pool, [ContentRef("infohash", INFOHASH)], QUICK_BUT_NO_POLLS
+        ).start(())
+        await feed.look()  # nobody reads yet
+        await feed.open(lambda _data: None, patience=LONG)
+        await feed.look()
+        raw.cut()
+        await until(feed.ended.done)
+        await feed.look()
+        assert [sorted(query) for query in raw.asked(stat)] == [
+            ["skip_player_activity"],
+            [],
+            ["skip_player_activity"],
+        ]
+        raw.answers["/ace/r"] = b""
+        opening = asyncio.create_task(feed.open(lambda _data: None, patience=LONG))
+        await until(lambda: raw.requests.count(f"GET /ace/r/{INFOHASH}/t") == 2)
+        await feed.look()
+        assert raw.asked(stat)[-1] == {}, "whoever waits for the first byte is a player too"
+        opening.cancel()
+        await asyncio.wait({opening})
+        await feed.close()
+        await pool.close()
+
+
+QUICK_BUT_NO_POLLS = Timeouts.for_tests(engine_stat_interval_seconds=60)
+
+
+async def test_what_the_engine_tells_is_kept_as_it_changes() -> None:
+    async with on_air(preload_seconds=0.5) as made:
+        feed = await made.feed()
+        seen: list[str | None] = []
+
+        def played() -> bool:
+            if not seen or seen[-1] != feed.stat.status:
+                seen.append(feed.stat.status)
+            return feed.stat.status == "dl"
+
+        await until(played)
+        assert seen[0] is None
+        assert seen[-2:] == ["prebuf", "dl"]
+        assert isinstance(feed.stat.live_last, int)
+        made.content.fault("odd_types", where="stat")
+        peers = feed.stat.peers
+        await feed.look()
+        assert feed.stat.peers == peers == made.content.peers
+
+
+async def test_a_stat_that_fails_now_and_then_changes_nothing() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        for kind in ("half_body", "html_500", "reset", "malformed", "empty_response"):
+            made.content.faults.clear()
+            made.content.fault(kind, where="stat")
+            await feed.look()
+        assert not feed.gone
+        assert made.pool.engines[0].state is EngineState.UP
+
+
+# -- what bytes say of an engine --
+
+
+async def test_an_engine_that_plays_is_proven_and_kept_for_the_content() -> None:
+    async with on_air() as made:
+        engine = made.pool.engines[0]
+        for _ in range(3):
+            engine.brought_nothing()
+        await made.opened()
+        await until(lambda: made.taken.bytes > 100_000)
+        await until(lambda: not engine.aside)
+        assert engine.barren == 0
+
+
+async def test_a_start_that_ends_after_a_hundred_bytes_is_as_barren_as_none() -> None:
+    async with on_air() as made:
+        engine = made.pool.engines[0]
+        made.content.fault("eof", after_bytes=100)
+        for number in range(1, 4):
+            feed = await made.opened()
+            await until(feed.ended.done)
+            await feed.close()
+            assert engine.barren == number
+        assert engine.aside
+
+
+async def test_leaving_early_is_not_the_engines_fault() -> None:
+    async with on_air() as made:
+        feed = await made.opened()
+        await feed.close()
+        assert made.pool.engines[0].barren == 0
+
+
+async def test_granted_starts_without_a_byte_put_the_engine_behind_the_others() -> None:
+    async with on_air() as made:
+        made.content.fault("dead")
+        for _ in range(3):
+            feed = await made.feed()
+            await failure(feed, (0.05, 0.05))
+            await feed.close()
+        assert made.pool.engines[0].aside
+
+
+# -- which engine --
+
+
+async def test_a_refused_connection_names_the_engine_so_that_the_next_one_is_asked() -> None:
+    async with on_air() as made:
+        with refusing() as dead:
+            pool = pool_of(dead, made.simulator.url)
+            ref = ContentRef("infohash", made.content.infohash)
+            source = EngineSource(pool, [ref], QUICK)
+            with pytest.raises(FeedFailed) as caught:
+                await source.start(())
+            assert caught.value.engine is pool.engines[0]
+            assert not caught.value.refused
+            feed = await source.start([pool.engines[0]])
+            assert feed.engine is pool.engines[1]
+            await feed.close()
+            with pytest.raises(NoEngineLeft) as nobody:
+                await source.start(pool.engines)
+            assert not nobody.value.full
+            await pool.close()
+
+
+async def test_an_engines_own_refusal_is_told_from_silence() -> None:
+    async with on_air(refusal="mod_detected") as made:
+        with pytest.raises(FeedFailed, match="mod_detected") as caught:
+            await made.feed()
+        assert caught.value.refused
+
+
+async def test_full_engines_are_told_from_none() -> None:
+    async with on_air() as made:
+        made.pool.engines[0].sessions = 4
+        with pytest.raises(NoEngineLeft) as caught:
+            await made.feed()
+        assert caught.value.full
+        made.pool.engines[0].sessions = 0
+
+
+# -- plain HTTP --
+
+
+class Everywhere(FetchPolicy):
+    """Allows all, and says of hosts what a test wants."""
+
+    def __init__(self, **hosts: Allowed) -> None:
+        super().__init__((), lambda: ())
+        self.hosts = {name.replace("_", "."): allowed for name, allowed in hosts.items()}
+        self.asked: list[tuple[str, bool]] = []
+
+    async def check(self, url: str, *, came_from_public: bool = False) -> Allowed:
+        self.asked.append((url, came_from_public))
+        for host, allowed in self.hosts.items():
+            if host in url:
+                return allowed
+        return await super().check(url, came_from_public=came_from_public)
+
+
+def direct(url: str, policy: FetchPolicy | None = None, timeouts: Timeouts = QUICK) -> DirectSource:
+    return DirectSource(url, policy or Everywhere(), timeouts, Limits())
+
+
+async def test_a_direct_source_brings_bytes_until_it_ends() -> None:
+    async with RawEngine() as raw:
+        raw.answers["/tv.ts"] = http(b"G" * 188 * 5, length=False)
+        feed = await direct(raw.url + "/tv.ts?x=1").start(())
+        taken = Taken()
+        await feed.open(taken.take, patience=LONG)
+        assert (await feed.ended)[0] is Ending.EOF
+        assert (taken.bytes, feed.complete, feed.engine, feed.infohash) == (940, False, None, None)
+        assert raw.requests == ["GET /tv.ts?x=1"]
+        await feed.look()
+        await feed.close()
+
+
+async def test_a_direct_source_with_a_length_is_complete_at_its_end() -> None:
+    async with RawEngine() as raw:
+        raw.answers["/film.ts"] = http(b"G" * 188)
+        feed = await direct(raw.url + "/film.ts").start(())
+        await feed.open(Taken().take, patience=LONG)
+        assert feed.complete
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (http("SECRET not found, USER", "404 Not Found"), "answered 404"),
+        (http("", "200 OK", length=False), "ended before a byte"),
+        (b"", "no byte within"),
+        (b"nonsense\r\n\r\n", "no status line"),
+    ],
+)
+async def test_a_direct_source_that_fails_says_why_and_tells_no_secret(
+    answer: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with RawEngine() as raw:
+        raw.answers["/live"] = answer
+        address = raw.url.removeprefix("http://")
+        source = direct(f"http://USER:SECRET@{address}/live/USER/SECRET/7.ts?token=SECRET")
+        feed = await source.start(())
+        error = await failure(feed, (0.3, 0.3))
+        assert words in error.reason
+        assert error.engine is None
+        told = [source.label, feed.label, str(error), repr(error), caplog.text]
+        chain: BaseException | None = error
+        while chain is not None:
+            told.append(repr(chain))
+            chain = chain.__cause__
+        for text in told:
+            assert "SECRET" not in text
+            assert "USER" not in text
+        assert "Authorization: Basic" in raw.heads[0]
+        assert source.label.startswith(f"http://{address}/…/7.ts")
+        await feed.close()
+
+
+async def test_redirects_are_judged_hop_by_hop_and_relative_ones_stay() -> None:
+    async with RawEngine() as raw, RawEngine() as other:
+        raw.answers["/a"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/b/c\r\n\r\n".encode()
+        other.answers["/b/c"] = b"HTTP/1.1 301 F\r\nLocation: d?e\r\n\r\n"
+        other.answers["/b/d"] = http(b"G" * 188)
+        policy = Everywhere()
+        feed = await direct(raw.url + "/a", policy).start(())
+        await feed.open(Taken().take, patience=LONG)
+        assert policy.asked == [
+            (raw.url + "/a", False),
+            (other.url + "/b/c", False),
+            (other.url + "/b/d?e", False),
+        ]
+
+
+async def test_a_redirect_from_a_public_to_a_private_address_is_refused() -> None:
+    async with RawEngine() as raw, RawEngine() as inside:
+        raw.answers["/"] = f"HTTP/1.1 302 F\r\nLocation: {inside.url}/x\r\n\r\n".encode()
+        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
+        port = raw.url.rpartition(":")[2]
+        feed = await direct(f"http://tv.example:{port}/a", policy).start(())
+        error = await failure(feed, LONG)
+        assert "from a public to a private" in error.reason
+        assert inside.heads == []
+
+
+async def test_once_public_always_public_along_a_chain_of_redirects() -> None:
+    async with RawEngine() as raw:
+        port = raw.url.rpartition(":")[2]
+        raw.answers["/1"] = (
+            f"HTTP/1.1 302 F\r\nLocation: http://lan.example:{port}/2\r\n\r\n".encode()
+        )
+        raw.answers["/2"] = f"HTTP/1.1 302 F\r\nLocation: {raw.url}/3\r\n\r\n".encode()
+        policy = Everywhere(
+            tv_example=Allowed(("127.0.0.1",), True), lan_example=Allowed(("127.0.0.1",), False)
+        )
+        feed = await direct(f"http://tv.example:{port}/1", policy).start(())
+        await failure(feed, LONG)
+        assert [public for _url, public in policy.asked] == [False, True, True]
+
+
+async def test_redirects_without_end_are_given_up() -> None:
+    async with RawEngine() as raw:
+        raw.answers["/"] = b"HTTP/1.1 302 F\r\nLocation: /again\r\n\r\n"
+        feed = await direct(raw.url + "/a").start(())
+        assert "too many redirects" in (await failure(feed, LONG)).reason
+        assert len(raw.heads) == 4
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "http://169.254.169.254/x", "http://[x"])
+async def test_a_redirect_to_where_nobody_may_go_is_refused(target: str) -> None:
+    async with RawEngine() as raw:
+        raw.answers["/"] = f"HTTP/1.1 302 F\r\nLocation: {target}\r\n\r\n".encode()
+        feed = await direct(raw.url + "/a").start(())
+        await failure(feed, LONG)
+        assert len(raw.heads) == 1
+
+
+async def test_what_was_judged_is_connected_to_and_the_host_is_still_named() -> None:
+    async with RawEngine() as raw:
+        raw.answers["/"] = http(b"G" * 188)
+        port = raw.url.rpartition(":")[2]
+        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
+        feed = await direct(f"http://tv.example:{port}/a", policy).start(())
+        await feed.open(Taken().take, patience=LONG)
+        assert f"Host: tv.example:{port}\r\n" in raw.heads[0]
+
+
+async def test_the_next_address_is_tried_when_one_does_not_accept() -> None:
+    async with RawEngine() as raw:
+        raw.answers["/"] = http(b"G" * 188)
+        port = raw.url.rpartition(":")[2]
+        for addresses in (("127.0.0.9", "127.0.0.1"), ("::1", "127.0.0.1")):
+            policy = Everywhere(tv_example=Allowed(addresses, True))
+            feed = await direct(f"http://tv.example:{port}/a", policy).start(())
+            await feed.open(Taken().take, patience=LONG)
+        assert len(raw.heads) == 2
+        raw.answers["/"] = http("", "404 N")
+        policy = Everywhere(tv_example=Allowed(("127.0.0.1", "127.0.0.1"), True))
+        await failure(await direct(f"http://tv.example:{port}/a", policy).start(()), LONG)
+        assert len(raw.heads) == 3, "an answer is an answer"
+
+
+async def test_a_name_that_resolves_slowly_is_part_of_the_patience() -> None:
+    class Slow(FetchPolicy):
+        async def check(self, url: str, *, came_from_public: bool = False) -> Allowed:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    feed = await direct("http://tv.example/a", Slow((), lambda: ())).start(())
+    assert "no byte within" in (await failure(feed, SHORT)).reason
+
+
+@pytest.mark.parametrize("url", ["http://[bad/x", "ftp://h/x", "http://h:99999/x"])
+async def test_a_url_that_cannot_be_used_fails_as_a_source_does(url: str) -> None:
+    feed = await direct(url).start(())
+    assert "not an http or https URL" in (await failure(feed, LONG)).reason
+    await feed.close()
+
+
+# -- https --
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for tv.example and its key, made for this test."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+            f"-subj /CN=tv.example -addext subjectAltName=DNS:tv.example -keyout {key} -out {cert}"
+        ).split(),
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+@asynccontextmanager
+async def secure(
+    certificate: tuple[Path, Path], on_name: Callable[[str | None], None]
+) -> AsyncIterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.sni_callback = lambda _socket, name, _context: on_name(name)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(b"G" * 188))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_https_names_and_checks_the_host_though_an_address_is_connected_to(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    monkeypatch.setattr(http_client, "_context", trusting)
+    names: list[str | None] = []
+    async with secure(certificate, names.append) as port:
+        policy = Everywhere(
+            tv_example=Allowed(("127.0.0.1",), True), other_example=Allowed(("127.0.0.1",), True)
+        )
+        feed = await direct(f"https://tv.example:{port}/a", policy).start(())
+        taken = Taken()
+        await feed.open(taken.take, patience=LONG)
+        await feed.ended
+        assert taken.bytes == 188
+        assert names == ["tv.example"]
+        wrong = await direct(f"https://other.example:{port}/a", policy).start(())
+        assert "tls" in (await failure(wrong, LONG)).reason
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused(certificate: tuple[Path, Path]) -> None:
+    async with secure(certificate, lambda _name: None) as port:
+        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
+        feed = await direct(f"https://tv.example:{port}/a", policy).start(())
+        assert "tls" in (await failure(feed, LONG)).reason
