@@ -761,7 +761,7 @@ def test_a_pid_that_never_comes_is_waited_for_no_more_in_the_end(
 ) -> None:
     monkeypatch.setattr("rawstream.splice._MARK_LIMIT_BYTES", 50_000)
     same = Splice(end_of(Maker(subtitles=[2]).make(0, 50), None))
-    again = Maker(subtitles=[5_000], step=3)
+    again = Maker(subtitles=[210], step=3)
     feed(same, again.make(40, 200))
     piece = again.make(200, 230)
     assert same.feed(piece) is piece
