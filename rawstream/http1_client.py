@@ -114,7 +114,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
     that is no number or two that disagree.
     """
     lines = head.replace(b"\r\n", b"\n").split(b"\n")
-    first = _STATUS_LINE.fullmatch(lines[0].strip())
+    first = _STATUS_LINE.fullmatch(lines[0].rstrip())
     if first is None:
         raise FormatError("response head", "no status line", 0)
     headers: dict[str, str] = {}

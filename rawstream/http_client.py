@@ -192,13 +192,12 @@ class ClientConnection(asyncio.Protocol):
         look_from = max(0, len(buffer) - 3)
         buffer += data
         while True:
-            if not buffer[:2].strip(b"\r\n"):
-                # An empty line before the status line; wait until there is something else.
-                stripped = buffer.lstrip(b"\r\n")
-                if not stripped:
-                    break
-                buffer[:] = stripped
+            if buffer[:1] in (b"\r", b"\n"):  # empty lines before the status line (RFC 9112 §2.2)
+                buffer[:] = buffer.lstrip(b"\r\n")
                 look_from = 0
+            if not buffer.startswith(STATUS_LINE_OPENING[: len(buffer)]):
+                self._end(Ending.MALFORMED, "the answer is not HTTP/1")
+                return
             end = _HEAD_END.search(buffer, look_from)
             if end is None:
                 break
@@ -216,8 +215,6 @@ class ClientConnection(asyncio.Protocol):
             look_from = 0
         if len(buffer) > self._head_limit_bytes:
             self._end(Ending.MALFORMED, "the answer's head is too large")
-        elif not buffer.startswith(STATUS_LINE_OPENING[: len(buffer)]):
-            self._end(Ending.MALFORMED, "the answer is not HTTP/1")
 
     def _begin_body(self, head: ResponseHead, rest: bytes) -> None:
         self.head = head
