@@ -83,6 +83,10 @@ class RawEngine:
         """Request lines without the version."""
         return [head.split(" HTTP/")[0] for head in self.heads]
 
+    @property
+    def connected(self) -> int:
+        return len(self._writers)
+
     def asked(self, path: str) -> list[dict[str, str]]:
         """The queries of requests to this path."""
         targets = [urlsplit(line.split(" ", 1)[1]) for line in self.requests]

@@ -255,6 +255,19 @@ async def test_an_encrypted_content_is_named_as_such_when_no_byte_comes() -> Non
         await pool.close()
 
 
+async def test_a_head_without_a_body_is_let_go_when_the_patience_is_over() -> None:
+    async with RawEngine() as raw:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        raw.answers = {"/ace/getstream": granted(), "/ace/r": head, "/ace/cmd": STOPPED}
+        raw.keep_open = {"/ace/r"}
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        await failure(feed, SHORT)
+        await until(lambda: raw.connected == 0, "the reader is gone before the session is")
+        await feed.close()
+        await pool.close()
+
+
 async def test_the_same_url_can_be_opened_again_after_a_cut() -> None:
     async with on_air() as made:
         feed = await made.opened()
@@ -423,8 +436,10 @@ async def test_a_start_that_ends_after_a_hundred_bytes_is_as_barren_as_none() ->
 
 async def test_leaving_early_is_not_the_engines_fault() -> None:
     async with on_air() as made:
+        made.content.fault("trickle")
         feed = await made.opened()
         await feed.close()
+        assert made.taken.bytes < 10_000
         assert made.pool.engines[0].barren == 0
 
 
