@@ -178,6 +178,11 @@ class Exchange:
         else:
             connection.abort()
 
+    def keep(self) -> None:
+        """For the server: the handler's coroutine has ended without an answer; one comes later."""
+        if self._connection is not None:
+            self._connection.hold()
+
     def _waiting(self) -> Connection:
         connection = self._connection
         if connection is None or connection.state is not State.ANSWERING:
@@ -260,6 +265,10 @@ class Connection(asyncio.Protocol):
     def stream(self, headers: Headers, content_type: str, *, chunked: bool) -> Sink:
         """Begin a stream. Only while ANSWERING."""
         raise NotImplementedError
+
+    def hold(self) -> None:
+        """The request's task has ended and the answer is still to come."""
+        self._task = None
 
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0

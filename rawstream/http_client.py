@@ -192,7 +192,9 @@ class ClientConnection(asyncio.Protocol):
         look_from = max(0, len(buffer) - 3)
         buffer += data
         while True:
-            if buffer[:1] in (b"\r", b"\n"):  # empty lines before the status line (RFC 9112 §2.2)
+            if buffer.startswith(
+                (b"\r", b"\n")
+            ):  # empty lines before the status line (RFC 9112 §2.2)
                 buffer[:] = buffer.lstrip(b"\r\n")
                 look_from = 0
             if not buffer.startswith(STATUS_LINE_OPENING[: len(buffer)]):

@@ -248,6 +248,13 @@ class ServerConnection(Connection):
             viewer.abort()
         return viewer
 
+    def hold(self) -> None:
+        super().hold()
+        if self._eof and self.state is State.ANSWERING:
+            # A half-close is waited out while a task works, and means "gone" on hold.
+            self.abort()
+            self._teardown()
+
     def _refuse(self, error: ViewerError) -> None:
         """Answer bytes that are no request we take, and read no more of them."""
         assert self._transport is not None, "a connection that is open has a transport"
@@ -288,7 +295,9 @@ async def _answer_later(exchange: Exchange, result: Awaitable[Response | None], 
     """Body of a request's task; None means that the handler keeps the exchange."""
     try:
         response = await result
-        if response is not None:
+        if response is None:
+            exchange.keep()
+        else:
             exchange.respond(response)
     except Exception as error:
         _answer_failure(exchange, error, host)

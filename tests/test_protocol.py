@@ -410,6 +410,30 @@ async def test_a_viewer_who_leaves_on_hold_is_gone_once(ending: str) -> None:
     assert not server.connections
 
 
+@pytest.mark.parametrize("leaves", ["before the task ends", "after it"])
+async def test_a_coroutine_may_put_its_viewer_on_hold(leaves: str) -> None:
+    held = Held()
+    ready = asyncio.Event()
+
+    async def later(request: Request, exchange: Exchange) -> None:
+        held(request, exchange)
+        await ready.wait()
+
+    server = make_server(later)
+    transport = connect(server)
+    transport.feed(GET)
+    await eventually(lambda: held.exchanges)
+    if leaves == "before the task ends":
+        assert transport.protocol.eof_received()
+    ready.set()
+    await eventually(lambda: not server._tasks)
+    if leaves == "after it":
+        assert held.gone == 0
+        assert not transport.protocol.eof_received()
+    assert (held.gone, transport.aborted) == (1, True)
+    assert not server.connections
+
+
 async def test_a_half_close_behind_a_whole_request_still_gets_the_answer() -> None:
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     transport = connect(make_server(lambda request, exchange: future))
