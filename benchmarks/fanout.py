@@ -52,6 +52,7 @@ class Run(NamedTuple):
 def measure(row: Row, options: argparse.Namespace, folder: Path, seconds: float) -> Run:
     """CPU per GB of one server, over `seconds` after all of its viewers have had bytes."""
     limit = options.warm_up + seconds + 90
+    harness.wait_quiet(options.quiet_seconds)
     source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
     with source:
         server = harness.start_server(row.kind, folder, source_port=source_port, seconds=limit)
@@ -97,6 +98,7 @@ def measure_memory(kind: str, options: argparse.Namespace, folder: Path) -> floa
     settle = 8.0
     limit = settle * 3 + options.viewers / 500 + 60
     bitrate = options.memory_bitrate
+    harness.wait_quiet(options.quiet_seconds)
     source, source_port = harness.start_source(folder, bitrate=bitrate, seconds=limit)
     with source:
         server = harness.start_server(
@@ -122,12 +124,8 @@ def main() -> int:
     parser.add_argument("--viewers", type=int, default=1000)
     parser.add_argument("--aiohttp-viewers", type=int, default=500)
     parser.add_argument("--starlette-viewers", type=int, default=60)
-    parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="measured, per server and round"
-    )
     parser.add_argument("--warm-up", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=6)
+    harness.add_common(parser, rounds=6, seconds=10.0)
     parser.add_argument("--quick", action="store_true", help="4 rounds of 6 seconds")
     parser.add_argument("--only", default="", help="of rawstream, epoll, aiohttp, starlette: 'a,b'")
     parser.add_argument("--memory-bitrate", type=float, default=1.0, help="Mbit/s meanwhile")

@@ -35,6 +35,7 @@ from urllib.parse import quote
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))  # what is measured is this checkout, installed or not
 
 READY_SECONDS = 30.0
 END_SECONDS = 5.0
@@ -44,6 +45,8 @@ DIRECT_VIEWER = 0xFFFFFFFF
 STREAM_PATH = "/ace/getstream"
 RAWSTREAM_READY = r"answers at http://127\.0\.0\.1:(\d+)"
 PRIORITY = -10  # of every process of a benchmark
+QUIET_LOOK_SECONDS = 1.0
+QUIET_CORES = 0.15  # less than that at work is quiet
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -443,6 +446,32 @@ def machine_seconds() -> Machine:
     tick = os.sysconf("SC_CLK_TCK")
     user, nice, system, _, _, irq, soft, steal = fields[:8]
     return Machine((user + nice + system + irq + soft) / tick, steal / tick)
+
+
+def wait_quiet(seconds: float) -> None:
+    """Wait until the machine does little else, at most `seconds`; then measure all the same."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        before = machine_seconds()
+        time.sleep(QUIET_LOOK_SECONDS)
+        if machine_seconds().busy - before.busy < QUIET_CORES * QUIET_LOOK_SECONDS:
+            return
+
+
+def add_common(parser: argparse.ArgumentParser, *, rounds: int, seconds: float | None) -> None:
+    """The options that every program has; `rounds` and `seconds` are its defaults."""
+    parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
+    if seconds is not None:
+        parser.add_argument(
+            "--seconds", type=float, default=seconds, help="measured, per server and round"
+        )
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument(
+        "--quiet-seconds",
+        type=float,
+        default=20.0,
+        help="how long a measurement waits for the machine to be quiet",
+    )
 
 
 def memory_bytes(pid: int) -> int:

@@ -154,6 +154,7 @@ def measure(kind: str, crowd: int, options: argparse.Namespace, folder: Path) ->
     """`options.joins` joins on a channel that has been running for a while with `crowd` viewers."""
     moments = random.Random(kind + str(crowd))
     limit = options.warm_up + options.joins * (2 * GROUP_SECONDS + JOIN_SECONDS) + 60
+    harness.wait_quiet(options.quiet_seconds)
     source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
     with source:
         server = harness.start_server(kind, folder, source_port=source_port, seconds=limit)
@@ -180,10 +181,9 @@ def measure(kind: str, crowd: int, options: argparse.Namespace, folder: Path) ->
 def main() -> int:
     parser = argparse.ArgumentParser(description="First byte and first picture on a warm channel.")
     parser.add_argument("--viewers", type=int, default=1000, help="the crowd")
-    parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
     parser.add_argument("--joins", type=int, default=9, help="per server, crowd and round")
     parser.add_argument("--warm-up", type=float, default=8.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    harness.add_common(parser, rounds=3, seconds=None)
     parser.add_argument("--quick", action="store_true", help="2 rounds of 5 joins")
     parser.add_argument("--floor-first-byte-ms", type=float, help="at most this, median")
     parser.add_argument("--floor-picture-ms", type=float, help="at most this, median")

@@ -43,6 +43,7 @@ class Run(NamedTuple):
 
 def measure(kind: str, options: argparse.Namespace, folder: Path) -> Run:
     limit = options.warm_up + options.seconds + 60
+    harness.wait_quiet(options.quiet_seconds)
     source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
     with source:
         server = harness.start_server(kind, folder, source_port=source_port, seconds=limit)
@@ -95,12 +96,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The delay a server adds to a piece.")
     parser.add_argument("--viewers", type=int, default=100)
     parser.add_argument("--samples", type=int, default=10, help="viewers whose bytes are looked at")
-    parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
-    parser.add_argument(
-        "--seconds", type=float, default=15.0, help="measured, per server and round"
-    )
     parser.add_argument("--warm-up", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    harness.add_common(parser, rounds=5, seconds=15.0)
     parser.add_argument("--quick", action="store_true", help="3 rounds of 8 seconds")
     parser.add_argument("--floor-p50-ms", type=float, help="at most this added, median")
     parser.add_argument("--floor-p99-ms", type=float, help="at most this added, 99th percentile")

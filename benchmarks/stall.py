@@ -93,6 +93,7 @@ def measure(row: Row, options: argparse.Namespace, folder: Path) -> Run:
     stalled, slow = (never_read, options.slow) if row.stalls else (0, 0)
     limit = options.warm_up + options.seconds + 60
     settings = {"RAWSTREAM_TIMEOUTS__VIEWER_STALL_SECONDS": str(options.stall_seconds)}
+    harness.wait_quiet(options.quiet_seconds)
     source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
     with source:
         server = harness.start_server(
@@ -162,10 +163,6 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.1, help="of them never read")
     parser.add_argument("--slow", type=int, default=4, help="of them read 1,000 bytes per second")
     parser.add_argument("--samples", type=int, default=5, help="healthy viewers who are looked at")
-    parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s of the channel")
-    parser.add_argument(
-        "--seconds", type=float, default=30.0, help="measured, per server and round"
-    )
     parser.add_argument("--warm-up", type=float, default=4.0)
     parser.add_argument(
         "--stall-seconds",
@@ -173,7 +170,7 @@ def main() -> int:
         default=15.0,
         help="rawstream's viewer_stall_seconds, shortened so that the run sees the stalled end",
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    harness.add_common(parser, rounds=3, seconds=30.0)
     parser.add_argument("--quick", action="store_true", help="1 round of 20 seconds")
     parser.add_argument(
         "--floor-gap-ms", type=float, help="excess gap per piece, at most, worst round"
