@@ -62,6 +62,7 @@ class Supply:
         self.feed: Feed | None = None
         self._spare: Feed | None = None
         self._leaving: set[asyncio.Task[None]] = set()
+        self._splice: Splice | None = None  # the last one: it knows how clocks were shifted
         # -- the ladder --
         self._avoid: list[Engine] = []
         self._deadline: float | None = None  # of the recovery under way, until it has proved itself
@@ -173,7 +174,10 @@ class Supply:
         if mux.joinable:
             mux.flush()
             shown = end_of(mux.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
-            splice = Splice(shown, any_start=mux.any_start, on_spliced=spliced.set)
+            splice = Splice(
+                shown, after=self._splice, any_start=mux.any_start, on_spliced=spliced.set
+            )
+            self._splice = splice
             mux.begin_epoch(splice)
         else:
             mux.begin_epoch(PacketCutter())

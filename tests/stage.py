@@ -242,7 +242,7 @@ def quick_contents(**switches: Any) -> list[SimContent]:
     """The bundled channels, some times faster than life, so that media time passes quickly."""
     contents = bundled_contents()
     for content in contents:
-        content.speed = 4.0
+        content.speed = 12.0
         content.preload_seconds = 0.05
         for name, value in switches.items():
             setattr(content, name, value)

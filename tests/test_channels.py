@@ -30,7 +30,7 @@ def assert_plays_around_a_fault(player: Player) -> None:
     """No packet is missing without a mark, and FFmpeg has nothing to say but about the cut itself."""
     packets = player.packets
     assert ContinuityChecker().feed(packets) == []
-    decoded = decode(whole_units(packets))
+    decoded = decode(whole_units(packets), torn=True)
     assert decoded.pictures
     assert len(set(decoded.pictures)) == len(decoded.pictures), "a picture was shown twice"
 
@@ -311,7 +311,7 @@ async def test_a_cut_keeps_the_viewers_and_is_answered_at_once(tmp_path: Path, k
         assert channel is not None and channel.recoveries == 1
         assert contents[0].counters.faults == 1
         assert contents[0].counters.readers_max == 1
-        assert_plays_around_a_fault(player)
+        player.assert_plays()  # the replay holds all that was missing: the cut can't be seen
 
 
 async def test_a_silent_stall_is_left_for_a_new_session(tmp_path: Path) -> None:
@@ -401,6 +401,114 @@ async def test_garbage_in_the_middle_is_cut_out_and_the_stream_goes_on(tmp_path:
         channel = made.channel()
         assert channel is not None
         assert (channel.resyncs, channel.recoveries, channel.opens) == (1, 0, 1)
+
+
+async def test_a_trickle_is_no_stream_and_is_left(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("trickle", after_bytes=700_000, amount=100, times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_000_000)
+        assert contents[0].counters.opens == 2
+        assert_plays_around_a_fault(player)
+
+
+async def test_missing_seconds_in_the_source_are_passed_on_as_they_are(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("skip", after_bytes=700_000, seconds=3, times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_000_000)
+        channel = made.channel()
+        assert channel is not None
+        assert (channel.opens, channel.recoveries) == (1, 0)
+
+
+async def test_a_broadcast_that_loops_its_end_keeps_its_viewers(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("loop_window", after_bytes=700_000, seconds=5)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(contents[0])
+        await player.more(2_500_000)
+        assert not player.over
+        assert contents[0].counters.opens == 1
+
+
+@pytest.mark.parametrize("kind", ["hang", "freeze"])
+async def test_an_engine_that_hangs_hands_its_channel_to_the_next_one(
+    tmp_path: Path, kind: str
+) -> None:
+    timeouts = Timeouts.for_tests(engine_start_seconds=1.0, engine_stop_seconds=0.5)
+    async with stage(tmp_path, quick_contents(), engines=2, timeouts=timeouts) as made:
+        contents = [catalogue[0] for catalogue in made.catalogues]
+        player = await made.play(contents[0])
+        await player.more(MUCH)
+        number = 0 if contents[0].counters.opens else 1
+        await made.engines[number].set_engine_fault(kind)
+        contents[number].fault("silent_stall")
+        await player.more(2_000_000)
+        assert contents[1 - number].counters.opens == 1
+        assert_plays_around_a_fault(player)
+
+
+async def test_an_engine_that_answers_probes_and_starts_nothing_gives_way(tmp_path: Path) -> None:
+    timeouts = Timeouts.for_tests(engine_start_seconds=0.5)
+    async with stage(tmp_path, quick_contents(), engines=2, timeouts=timeouts) as made:
+        for number in (0, 1):
+            contents = [catalogue[number] for catalogue in made.catalogues]
+            await made.engines[number].set_engine_fault("hang_ace")
+            player = await made.play(f"infohash={contents[0].infohash}")
+            await player.more(SOME)
+            assert contents[1 - number].counters.opens == 1
+            await made.engines[number].set_engine_fault("ok")
+
+
+async def test_an_engine_that_refuses_our_address_is_named_with_a_remedy(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        await made.engine.set_engine_fault("deny")
+        error = await refused(made, f"infohash={contents[0].infohash}")
+        assert error.status == 503
+        assert "--bind-all" in error.reason
+
+
+async def test_a_stop_that_hangs_delays_nobody(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("hang", where="stop")
+    timeouts = Timeouts.for_tests(linger_seconds=0, engine_stop_seconds=600)
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        player = await made.play(contents[0])
+        await player.more(SOME)
+        player.leave()
+        await until(lambda: made.channel() is None, "the channel's end")
+        other = await made.play(contents[1])
+        await other.more(SOME)
+        contents[0].faults.clear()
+        await made.engine.restart()  # ends the stop that hangs
+
+
+async def test_a_media_answer_that_redirects_to_itself_is_503(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("redirect_loop")
+    timeouts = Timeouts.for_tests(
+        engine_first_byte_seconds=1.0, engine_first_byte_limit_seconds=1.0
+    )
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        error = await refused(made, f"infohash={contents[0].infohash}")
+        assert error.status == 503
+        assert "redirect" in error.reason
+
+
+async def test_500_for_ever_is_503_with_the_engines_words(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("status", where="playback", status=500, text="start timeout")
+    timeouts = Timeouts.for_tests(
+        engine_first_byte_seconds=1.0, engine_first_byte_limit_seconds=1.0
+    )
+    async with stage(tmp_path, contents, timeouts=timeouts) as made:
+        error = await refused(made, f"infohash={contents[0].infohash}")
+        assert error.status == 503
+        assert "start timeout" in error.reason
 
 
 async def test_500_in_preload_is_asked_again_on_the_same_session(tmp_path: Path) -> None:

@@ -108,8 +108,11 @@ class Decoded(NamedTuple):
     sounds: int
 
 
-def decode(data: bytes) -> Decoded:
-    """What FFmpeg makes of a stream: its error lines, the PTS of its pictures, its audio frames."""
+def decode(data: bytes, *, torn: bool = False) -> Decoded:
+    """What FFmpeg makes of a stream: its error lines, the PTS of its pictures, its audio frames.
+
+    `torn`: access units that a stated fault has cut in two are left out, as a player would.
+    """
     pictures: list[int] = []
     sounds = 0
     before = av.logging.get_level()
@@ -121,6 +124,8 @@ def decode(data: bytes) -> Decoded:
                     if stream.type in ("video", "audio"):
                         stream.codec_context.thread_count = 1
                 for packet in source.demux():
+                    if torn and packet.is_corrupt:
+                        continue
                     assert not packet.is_corrupt, packet
                     for frame in packet.decode():
                         if isinstance(frame, av.VideoFrame):
