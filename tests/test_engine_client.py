@@ -525,7 +525,7 @@ async def test_a_probe_learns_the_version() -> None:
         (http("Internal server error", "500 X"), "--bind-all"),
         (http("<h1>A router's page</h1>", content_type="text/html"), "A router's page"),
         (b"", "no answer in time"),
-        (b"nonsense\r\n\r\n", "no status line"),
+        (b"nonsense\r\n\r\n", "HTTP|status line"),
     ],
 )
 async def test_two_probes_without_an_engines_answer_make_it_down(answer: bytes, words: str) -> None:
@@ -536,7 +536,7 @@ async def test_two_probes_without_an_engines_answer_make_it_down(answer: bytes, 
         assert engine.state is EngineState.UNKNOWN
         assert await engine.probe() is None
         assert engine.state is EngineState.DOWN
-        assert words in (engine.last_error or "")
+        assert re.search(words, engine.last_error or "")
 
 
 async def test_a_refused_connection_is_proof_enough(refusing_url: str) -> None:
