@@ -11,7 +11,6 @@ else changes.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
@@ -32,8 +31,6 @@ from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.http_client import BodyStream, Ending, open_stream
 
-logger = logging.getLogger(__name__)
-
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
@@ -48,14 +45,11 @@ class NoEngineLeft(UpstreamError):
 
 
 class FeedFailed(UpstreamError):
-    """A source failed on this engine; the others may still be asked. `refused`: by the engine's own
-    word.
-    """
+    """A source failed on this engine (None: it has none); the others may still be asked."""
 
     def __init__(self, cause: UpstreamError, engine: Engine | None) -> None:
         super().__init__(cause.phase, cause.address, cause.reason, status=cause.status)
         self.engine = engine
-        self.refused = isinstance(cause, EngineError)
 
 
 class Feed(Protocol):
