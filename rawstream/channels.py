@@ -358,9 +358,10 @@ class LiveChannel:
         self._on_over(self, failure)
 
     async def _close(self) -> None:
+        await self.supply.close()  # at once: a start of the same content is to see this stop
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.supply.close()
+        await self.supply.close()  # and what the task still had in hand
         self._move(ChannelState.IDLE)
 
     # -- the task -----------------------------------------------------------

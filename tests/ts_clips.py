@@ -6,7 +6,7 @@ Owns: what several test files feed to the format modules, and what FFmpeg says a
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -106,14 +106,17 @@ class Decoded(NamedTuple):
     complaints: list[str]
     pictures: list[int]
     sounds: int
+    torn: Sequence[int] = ()  # DTS of the access units that could not be decoded
 
 
 def decode(data: bytes, *, torn: bool = False) -> Decoded:
     """What FFmpeg makes of a stream: its error lines, the PTS of its pictures, its audio frames.
 
-    `torn`: access units that a stated fault has cut in two are left out, as a player would.
+    `torn`: access units that a stated fault has cut in two are counted and left out, as a player
+    would; FFmpeg's parser may glue the next one to such a rest.
     """
     pictures: list[int] = []
+    units: list[int] = []
     sounds = 0
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
@@ -125,9 +128,17 @@ def decode(data: bytes, *, torn: bool = False) -> Decoded:
                         stream.codec_context.thread_count = 1
                 for packet in source.demux():
                     if torn and packet.is_corrupt:
+                        units.append(packet.dts or 0)
                         continue
                     assert not packet.is_corrupt, packet
-                    for frame in packet.decode():
+                    try:
+                        frames = packet.decode()
+                    except av.error.InvalidDataError:
+                        if not torn:
+                            raise
+                        units.append(packet.dts or 0)
+                        continue
+                    for frame in frames:
                         if isinstance(frame, av.VideoFrame):
                             pictures.append(frame.pts)
                         else:
@@ -135,7 +146,7 @@ def decode(data: bytes, *, torn: bool = False) -> Decoded:
             complaints = [f"{who}: {text.strip()}" for level, who, text in lines]
     finally:
         av.logging.set_level(before)
-    return Decoded(complaints, pictures, sounds)
+    return Decoded(complaints, pictures, sounds, units)
 
 
 def packets_of(data: bytes) -> list[bytes]:
