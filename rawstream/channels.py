@@ -18,10 +18,11 @@ from functools import partial
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
 from rawstream.errors import ChannelUnavailable, UpstreamError
-from rawstream.mux import Mux, Viewer, ViewerSnapshot
+from rawstream.mux import Mux
 from rawstream.protocol import Exchange, Response
 from rawstream.sources import EngineFeed, Feed, Source
 from rawstream.supply import Supply
+from rawstream.viewer import Viewer, ViewerSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -444,8 +445,8 @@ class LiveChannel:
             engine_status=stat.status if stat is not None else None,
             viewers=tuple(mux.snapshot(viewer, now, bitrate) for viewer in mux),
             held=len(self.waiting),
-            ring_bytes=mux.ring_bytes,
-            ring_seconds=mux.ring_seconds,
+            ring_bytes=mux.ring.size,
+            ring_seconds=mux.ring.seconds,
             batch_window_seconds=mux.window_seconds,
             bytes_in=mux.bytes_in,
             bytes_out=mux.bytes_out,

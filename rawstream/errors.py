@@ -22,7 +22,9 @@ class RawstreamError(Exception):
 
 
 class ConfigError(RawstreamError):
-    """A setting can't be used. `field` is its name as the operator wrote it, `problem` one sentence."""
+    """A setting can't be used. `field` is its name as the operator wrote it, `problem` one
+    sentence.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(field, problem)
@@ -34,7 +36,9 @@ class ConfigError(RawstreamError):
 
 
 class FormatError(RawstreamError):
-    """Bytes that are not what they should be. `offset` counts from where the reader began, -1 if unknown."""
+    """Bytes that are not what they should be. `offset` counts from where the reader began, -1 if
+    unknown.
+    """
 
     def __init__(self, what: str, reason: str, offset: int = -1) -> None:
         super().__init__(what, reason, offset)
@@ -48,7 +52,9 @@ class FormatError(RawstreamError):
 
 
 class ViewerError(RawstreamError):
-    """A request we refuse. `status` is the HTTP status to answer with, `reason` is shown to the caller."""
+    """A request we refuse. `status` is the HTTP status to answer with, `reason` is shown to the
+    caller.
+    """
 
     def __init__(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
         super().__init__(status, reason, retry_after)
@@ -61,7 +67,9 @@ class ViewerError(RawstreamError):
 
 
 class ChannelUnavailable(ViewerError):
-    """A channel that can't be watched now. Always 503; `retry_after` (seconds) says when to ask again."""
+    """A channel that can't be watched now. Always 503; `retry_after` (seconds) says when to ask
+    again.
+    """
 
     def __init__(self, reason: str, *, retry_after: int = 1) -> None:
         super().__init__(503, reason, retry_after=retry_after)

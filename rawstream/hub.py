@@ -134,7 +134,7 @@ class ChannelHub:
             cap = self._limits.rings_budget_bytes // len(self._channels)
             cap = min(self._limits.ring_cap_bytes, cap)
             for channel in self._channels:
-                channel.mux.ring_cap_bytes = cap
+                channel.mux.ring.cap_bytes = cap
                 channel.mux.window_seconds = batch_window(
                     viewers, channel.feeds_per_second, self._limits
                 )

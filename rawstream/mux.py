@@ -1,7 +1,7 @@
 """One channel's packets to all its viewers. The only file where speed is sacred.
 
-Owns: the ring of chunks, the entry points in it, each viewer's place, the batch that waits to be
-sent. Must not know: HTTP, asyncio, engines, accounts. Time and scheduling are arguments.
+Owns: the batch that waits to be sent, the walk over the viewers, who catches up and who jumps. Must
+not know: HTTP, asyncio, engines, accounts. Time and scheduling are arguments.
 
 The hot path is this list and nothing else; no await, task, log or copy is in it:
 
@@ -16,35 +16,13 @@ the walk does not wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from rawstream.config import Limits
-from rawstream.mpegts import (
-    PACKET_SIZE,
-    PacketCutter,
-    PcrClock,
-    RandomAccessPoint,
-    TsScanner,
-    continuity_counters,
-    discontinuity_packet,
-)
-
-_LOOK_BYTES = 1024 * 1024  # how far around an entry point a jump looks for each PID's counter
-
-
-class Sink(Protocol):
-    """Where a viewer's bytes go: one connection, seen from here."""
-
-    write: Callable[[bytes], None]
-    paused: bool
-
-    def unsent(self) -> int: ...
-    def kernel_unsent(self) -> tuple[int, int] | None: ...
-    def abort(self) -> None: ...
-    def finish(self) -> None: ...
+from rawstream.mpegts import PACKET_SIZE, PacketCutter, PcrClock, RandomAccessPoint, TsScanner
+from rawstream.ring import EntryPoint, Ring
+from rawstream.viewer import Place, Sink, Viewer, ViewerSnapshot
 
 
 class Intake(Protocol):
@@ -57,119 +35,6 @@ class Intake(Protocol):
     @property
     def lost_bytes(self) -> int: ...
     def feed(self, data: bytes) -> bytes: ...
-
-
-class Place(Enum):
-    """Where a viewer stands in the ring."""
-
-    HEAD = "playing"  # gets each chunk as it comes
-    BEHIND = "catching up"  # reads the ring from `cursor`
-    PAUSED = "paused"  # behind, and his transport takes nothing
-    # his place has left the ring and no entry point is in it: the next one starts him
-    WAITING = "waiting"
-    GONE = "gone"
-
-
-_MOVES: dict[Place, frozenset[Place]] = {
-    Place.BEHIND: frozenset({Place.HEAD, Place.PAUSED, Place.WAITING, Place.GONE}),
-    Place.HEAD: frozenset({Place.PAUSED, Place.GONE}),
-    Place.PAUSED: frozenset({Place.BEHIND, Place.GONE}),
-    Place.WAITING: frozenset({Place.BEHIND, Place.GONE}),
-    Place.GONE: frozenset(),
-}
-
-
-class Chunk:
-    """Some whole packets, and the media time they begin and end at, seconds since the first PCR."""
-
-    __slots__ = ("begins", "data", "seconds")
-
-    def __init__(self, data: bytes, begins: float, seconds: float) -> None:
-        self.data = data
-        self.begins = begins
-        self.seconds = seconds
-
-
-class EntryPoint(NamedTuple):
-    """A place in the ring where a decoder may start, with the tables it needs first."""
-
-    sequence: int
-    offset: int
-    seconds: float
-    tables: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ViewerSnapshot:
-    """One viewer as shown to the operator. Times in seconds, sizes in bytes."""
-
-    id: int
-    address: str
-    port: int
-    user_agent: str
-    account: str | None
-    state: str
-    seconds: float
-    seconds_behind: float
-    bytes_sent: int
-    queued_bytes: int
-    jumps: int
-
-
-class Viewer:
-    """One player on this channel: his sink and his place."""
-
-    __slots__ = (
-        "account",
-        "acknowledged",
-        "acknowledged_at",
-        "address",
-        "cursor",
-        "head_mark",
-        "id",
-        "joined_at",
-        "jumps",
-        "place",
-        "port",
-        "sent",
-        "sink",
-        "user_agent",
-    )
-
-    def __init__(
-        self,
-        id: int,
-        sink: Sink,
-        *,
-        now: float,
-        address: str = "",
-        port: int = 0,
-        user_agent: str = "",
-        account: str | None = None,
-    ) -> None:
-        # -- who --
-        self.id = id
-        self.sink = sink
-        self.address = address
-        self.port = port
-        self.user_agent = user_agent
-        self.account = account
-        self.joined_at = now
-        # -- place --
-        self.place = Place.BEHIND
-        self.cursor = 0  # sequence of the next chunk to write; meaningless at the head
-        # -- counters --
-        self.sent = 0  # bytes, without those since `head_mark` while at the head
-        self.head_mark = 0  # the mux's `bytes_emitted` when this viewer reached the head
-        self.jumps = 0
-        # -- stall watch, only while paused --
-        self.acknowledged = -1
-        self.acknowledged_at = now
-
-    def move(self, place: Place) -> None:
-        if place not in _MOVES[self.place]:
-            raise AssertionError(f"viewer {self.id}: {self.place} -> {place}")
-        self.place = place
 
 
 class Mux:
@@ -203,20 +68,13 @@ class Mux:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._flush_timer: Any = None
-        # -- the ring --
-        self._ring: dict[int, Chunk] = {}
-        self._first = 0  # sequence of the oldest chunk
-        self._next = 0  # sequence the next chunk will get
-        self._entries: deque[EntryPoint] = deque()
-        self.ring_bytes = 0
-        self.ring_cap_bytes = limits.ring_cap_bytes
+        self.ring = Ring(limits)
         # -- viewers --
         self._viewers: dict[Viewer, None] = {}
         self._head: dict[Sink, Viewer] = {}
         self._walk: list[Sink] | None = []  # `_head`'s sinks; None when it must be made anew
         self._catching: deque[Viewer] = deque()
         self._pumping = False
-        self._marked: tuple[tuple[int, int], bytes] = ((-1, -1), b"")
         # -- counters --
         self.feeds = 0
         self.bytes_in = 0
@@ -250,12 +108,10 @@ class Mux:
 
     def _emit(self, chunk: bytes) -> None:
         scan = self._scanner.scan(chunk)
-        sequence = self._next
-        self._next = sequence + 1
         size = len(chunk)
         clock = self._clock
-        self._ring[sequence] = Chunk(chunk, clock.seconds, clock.follow(scan, size))
-        self.ring_bytes += size
+        ring = self.ring
+        sequence = ring.append(chunk, clock.seconds, clock.follow(scan, size))
         self.bytes_emitted += size
 
         walk = self._walk
@@ -273,10 +129,10 @@ class Mux:
 
         if behind is not None:
             self._leave_behind(behind, sequence, size)
-        if scan.random_access or scan.pes_starts:
-            self._note_entry_points(scan.random_access or scan.pes_starts, sequence)
-        if self.ring_bytes > self._limits.ring_bytes or self.ring_bytes > self.ring_cap_bytes:
-            self._evict()
+        points = scan.random_access or scan.pes_starts
+        if points:
+            self._note_entry_points(points, sequence)
+        ring.evict()
 
     # -- the batch ---------------------------------------------------------------------------------
 
@@ -322,65 +178,20 @@ class Mux:
         self._scanner = TsScanner(want_pes_starts=self._any_start)
         self.epochs += 1
 
-    def tail(self, seconds: float, limit_bytes: int) -> bytes:
-        """The newest packets of the ring: about `seconds` of media, at most `limit_bytes`."""
-        parts: list[bytes] = []
-        size = 0
-        since = self._clock.seconds - seconds
-        for sequence in range(self._next - 1, self._first - 1, -1):
-            chunk = self._ring[sequence]
-            if size + len(chunk.data) > limit_bytes or chunk.seconds < since:
-                break
-            parts.append(chunk.data)
-            size += len(chunk.data)
-        parts.reverse()
-        return b"".join(parts)
-
     def accept_any_start(self) -> None:
         """No random-access point came for long: let viewers in at any PES start (design §4.3)."""
         if not self._any_start:
             self._any_start = True
             self._scanner = TsScanner(want_pes_starts=True)
 
-    # -- the ring ----------------------------------------------------------------------------------
+    # -- what is known of the stream ---------------------------------------------------------------
 
-    def _note_entry_points(self, points: Any, sequence: int) -> None:
-        point: RandomAccessPoint
-        had = bool(self._entries)
-        for point in points:
-            at, offset = sequence, point.offset
-            while offset < 0 and at > self._first:  # its PES began in an earlier chunk
-                at -= 1
-                offset += len(self._ring[at].data)
-            if offset < 0 or (self._entries and (at, offset) <= self._entries[-1][:2]):
-                continue
-            self._entries.append(EntryPoint(at, offset, self._ring[at].begins, point.tables))
-        if self._entries:
+    def _note_entry_points(self, points: Sequence[RandomAccessPoint], sequence: int) -> None:
+        first = not self.ring.entries
+        if self.ring.note(points, sequence):
             self._start_waiting()
-            if not had and self.on_entry_point is not None:
+            if first and self.on_entry_point is not None:
                 self.on_entry_point()
-
-    def _evict(self) -> None:
-        """Drop the oldest chunks: beyond the wanted time and size, never beyond the newest entry
-        point, save at the hard cap.
-        """
-        ring = self._ring
-        limits = self._limits
-        horizon = self._clock.seconds - limits.ring_seconds
-        keep = self._entries[-1].sequence if self._entries else self._next
-        while self._first < self._next - 1:
-            oldest = ring[self._first]
-            if self.ring_bytes <= self.ring_cap_bytes and (
-                self.ring_bytes <= limits.ring_bytes
-                or oldest.seconds >= horizon
-                or self._first >= keep
-            ):
-                break
-            self.ring_bytes -= len(oldest.data)
-            del ring[self._first]
-            self._first += 1
-        while self._entries and self._entries[0].sequence < self._first:
-            self._entries.popleft()
 
     @property
     def seconds(self) -> float:
@@ -388,14 +199,9 @@ class Mux:
         return self._clock.seconds
 
     @property
-    def ring_seconds(self) -> float:
-        """Media time from the oldest chunk to the newest."""
-        return self._clock.seconds - self._ring[self._first].begins if self._ring else 0.0
-
-    @property
     def joinable(self) -> bool:
         """Whether the ring holds a place where a decoder may start."""
-        return bool(self._entries)
+        return bool(self.ring.entries)
 
     @property
     def scanner(self) -> TsScanner:
@@ -430,27 +236,15 @@ class Mux:
         its tables.
         """
         self._viewers[viewer] = None
-        entry = self._entry_for_join()
+        entry = self.ring.entry_near(self._clock.seconds - self._limits.join_seconds)
         if entry is None:
             viewer.move(Place.WAITING)
-            return
-        self._enter(viewer, entry, b"")
+        else:
+            self._enter(viewer, entry)
 
-    def _entry_for_join(self) -> EntryPoint | None:
-        wanted = self._clock.seconds - self._limits.join_seconds
-        best: EntryPoint | None = None
-        for entry in reversed(self._entries):
-            if best is None or abs(entry.seconds - wanted) <= abs(best.seconds - wanted):
-                best = entry
-            if entry.seconds <= wanted:
-                break
-        return best
-
-    def _enter(self, viewer: Viewer, entry: EntryPoint, before: bytes) -> None:
-        first = self._ring[entry.sequence].data
-        head = before + entry.tables + first[entry.offset :]
+    def _enter(self, viewer: Viewer, entry: EntryPoint) -> None:
         viewer.cursor = entry.sequence + 1
-        self._write(viewer, head)
+        self._write(viewer, self.ring.start(entry))
         self._catch_up_soon(viewer)
 
     def remove(self, viewer: Viewer) -> None:
@@ -515,9 +309,10 @@ class Mux:
         or at the head.
         """
         sink = viewer.sink
+        ring = self.ring
         done = 0
         while not sink.paused:
-            if viewer.cursor >= self._next:
+            if viewer.cursor >= ring.next:
                 viewer.move(Place.HEAD)
                 viewer.head_mark = self.bytes_emitted
                 self._head[sink] = viewer
@@ -525,34 +320,15 @@ class Mux:
                 return done
             if done >= writes:
                 return done
-            if viewer.cursor < self._first:
+            if viewer.cursor < ring.first:
                 self._jump(viewer)
                 return done + 1
-            self._write(viewer, self._gather(viewer))
+            data, viewer.cursor = ring.gather(viewer.cursor, self._chunk_bytes)
+            self._write(viewer, data)
             done += 1
         viewer.acknowledged = -1
         viewer.move(Place.PAUSED)
         return done
-
-    def _gather(self, viewer: Viewer) -> bytes:
-        """The next chunks as one piece of about a chunk's size: small ones cost as much per write
-        as big ones.
-        """
-        ring = self._ring
-        chunk = ring[viewer.cursor].data
-        viewer.cursor += 1
-        size = len(chunk)
-        if size * 2 > self._chunk_bytes or viewer.cursor >= self._next:
-            return chunk
-        parts = [chunk]
-        while viewer.cursor < self._next:
-            following = ring[viewer.cursor].data
-            size += len(following)
-            if size > self._chunk_bytes:
-                break
-            parts.append(following)
-            viewer.cursor += 1
-        return b"".join(parts)
 
     def _write(self, viewer: Viewer, data: bytes) -> None:
         viewer.sent += len(data)
@@ -565,51 +341,24 @@ class Mux:
         """His place has left the ring: on to the newest entry point, marked as a discontinuity."""
         viewer.jumps += 1
         self.jumps += 1
-        if not self._entries:
+        if self.ring.entries:
+            self._enter_marked(viewer, self.ring.entries[-1])
+        else:
             viewer.move(Place.WAITING)
-            return
-        entry = self._entries[-1]
-        self._enter_marked(viewer, entry)
 
     def _enter_marked(self, viewer: Viewer, entry: EntryPoint) -> None:
-        first = self._ring[entry.sequence].data
         viewer.cursor = entry.sequence + 1
-        self._write(viewer, self._marks(entry) + entry.tables + first[entry.offset :])
-
-    def _marks(self, entry: EntryPoint) -> bytes:
-        """What announces the jump on each PID that goes on behind the entry point.
-
-        A PID's next counter is read ahead of the point; one that is rare (SDT, subtitles) may not
-        have come yet, and then follows from the last one before it.
-        """
-        before = continuity_counters(self._around(entry, -1), last=True)
-        ahead = continuity_counters(entry.tables + self._around(entry, 1))
-        next_counters = {pid: counter + 1 & 0x0F for pid, counter in before.items()} | ahead
-        marks = b"".join(discontinuity_packet(*mark) for mark in next_counters.items())
-        self._marked = (entry[:2], marks)
-        return marks
-
-    def _around(self, entry: EntryPoint, step: int) -> bytes:
-        """The packets before (`step` -1) or from (1) an entry point on, a bounded number."""
-        chunk = self._ring[entry.sequence].data
-        parts = [chunk[entry.offset :] if step > 0 else chunk[: entry.offset]]
-        size = len(parts[0])
-        sequence = entry.sequence + step
-        while size < _LOOK_BYTES and self._first <= sequence < self._next:
-            parts.append(self._ring[sequence].data)
-            size += len(parts[-1])
-            sequence += step
-        return b"".join(parts[::step])
+        self._write(viewer, self.ring.marks(entry) + self.ring.start(entry))
 
     def _start_waiting(self) -> None:
         waiting = [viewer for viewer in self._viewers if viewer.place is Place.WAITING]
         for viewer in waiting:
             viewer.move(Place.BEHIND)
             if viewer.sent:
-                self._enter_marked(viewer, self._entries[-1])
+                self._enter_marked(viewer, self.ring.entries[-1])
                 self._catch_up_soon(viewer)
             else:
-                self._enter(viewer, self._entries[-1], b"")
+                self._enter(viewer, self.ring.entries[-1])
 
     def sweep(self, now: float, stall_seconds: float) -> list[Viewer]:
         """Look at the paused viewers; returns those whose peer has acknowledged nothing for
@@ -651,9 +400,8 @@ class Mux:
         distance = 0.0
         if viewer.place is Place.HEAD:
             sent += self.bytes_emitted - viewer.head_mark
-        elif viewer.place in (Place.BEHIND, Place.PAUSED) and viewer.cursor < self._next:
-            oldest = max(viewer.cursor, self._first)
-            distance = self._clock.seconds - self._ring[oldest].begins
+        elif viewer.place in (Place.BEHIND, Place.PAUSED) and viewer.cursor < self.ring.next:
+            distance = self._clock.seconds - self.ring.begins(viewer.cursor)
         kernel = viewer.sink.kernel_unsent()
         queued = viewer.sink.unsent() + (kernel[0] if kernel is not None else 0)
         behind = distance + (queued * 8 / bitrate if bitrate > 0 else 0.0)

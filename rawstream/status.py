@@ -23,7 +23,7 @@ from rawstream.engine_client import EngineSnapshot
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub, HubSnapshot
 from rawstream.metrics import ServerCounters
-from rawstream.mux import ViewerSnapshot
+from rawstream.viewer import ViewerSnapshot
 
 WIDTH = 100
 # A thousand rows are not readable at a glance; the JSON has them all.

@@ -173,7 +173,7 @@ class Supply:
         spliced = asyncio.Event()
         if mux.joinable:
             mux.flush()
-            shown = end_of(mux.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
+            shown = end_of(mux.ring.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
             splice = Splice(
                 shown, after=self._splice, any_start=mux.any_start, on_spliced=spliced.set
             )

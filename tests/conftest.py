@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+import uvloop
 
 pytest.register_assert_rewrite("stage", "ts_clips")
-import uvloop
 
 
 def pytest_asyncio_loop_factories(

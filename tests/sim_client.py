@@ -196,7 +196,7 @@ async def playing(
 
 async def until(condition: Any) -> None:
     """Wait for a condition; the suite's own limit ends what never comes."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():
         await asyncio.sleep(0.005)
 
 

@@ -9,7 +9,7 @@ from rawstream.channels import ChannelSnapshot
 from rawstream.engine_client import ContentRef, EngineSnapshot
 from rawstream.http1 import Request
 from rawstream.hub import HubSnapshot
-from rawstream.mux import ViewerSnapshot
+from rawstream.viewer import ViewerSnapshot
 
 INFOHASH = "ab" * 20
 CONTENT_ID = "c1" * 20

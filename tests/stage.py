@@ -1,4 +1,6 @@
-"""The whole program against the simulator, in one loop: engines, a worker, players with real sockets."""
+"""The whole program against the simulator, in one loop: engines, a worker, players with real
+sockets.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from ts_clips import decode
+
 from rawstream.channels import ChannelSnapshot
 from rawstream.config import Config, Limits, Timeouts
 from rawstream.http_client import BodyStream, ClientResponse, Ending, open_stream, request
@@ -16,7 +20,6 @@ from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
 from rawstream.restamp import pes_timestamps
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 from rawstream.workers import Worker
-from ts_clips import decode
 
 PATIENCE_SECONDS = (
     30.0  # how long a condition may take on a noisy machine before it counts as never
@@ -194,7 +197,9 @@ async def stage(
     host: str = "127.0.0.1",
     **engine_switches: Any,
 ) -> AsyncIterator[Stage]:
-    """A running program. Engines after the first have contents of their own with the same ids, and one timeline."""
+    """A running program. Engines after the first have contents of their own with the same ids, and
+    one timeline.
+    """
     shown = contents if contents is not None else bundled_contents()
     epoch = asyncio.get_running_loop().time()
     async with AsyncExitStack() as stack:

@@ -1,4 +1,6 @@
-"""A channel's life against the simulator, over real sockets: one session, joins, faults, the end."""
+"""A channel's life against the simulator, over real sockets: one session, joins, faults, the
+end.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from stage import Player, Stage, quick_contents, stage, until, whole_units
+from ts_clips import decode
 
 from rawstream.channels import _MOVES, RUNNING, ChannelState
 from rawstream.config import Timeouts
@@ -13,8 +17,6 @@ from rawstream.errors import UpstreamError
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
 from rawstream.simulator import PREMIUM, dead_content, vod_content
-from stage import Player, Stage, quick_contents, stage, until, whole_units
-from ts_clips import decode
 
 MUCH = 400_000  # bytes: some seconds of a bundled clip
 SOME = 60_000
@@ -27,7 +29,9 @@ async def refused(made: Stage, query: str) -> UpstreamError:
 
 
 def assert_plays_around_a_fault(player: Player) -> None:
-    """No packet is missing without a mark, and FFmpeg has nothing to say but about the cut itself."""
+    """No packet is missing without a mark, and FFmpeg has nothing to say but about the cut
+    itself.
+    """
     packets = player.packets
     assert ContinuityChecker().feed(packets) == []
     decoded = decode(whole_units(packets), torn=True)
@@ -164,7 +168,9 @@ async def test_the_last_viewer_gone_stops_the_session_once(tmp_path: Path) -> No
         assert made.engine.counters.stops == 1
 
 
-async def test_a_viewer_who_leaves_during_the_start_leaves_no_session_behind(tmp_path: Path) -> None:
+async def test_a_viewer_who_leaves_during_the_start_leaves_no_session_behind(
+    tmp_path: Path,
+) -> None:
     contents = quick_contents()
     contents[0].fault("delay", where="start", seconds=1.0, times=1)
     async with stage(tmp_path, contents, timeouts=Timeouts.for_tests(linger_seconds=0.05)) as made:
@@ -275,7 +281,10 @@ async def test_a_held_viewer_is_told_503_in_time_and_the_start_goes_on(tmp_path:
     timeouts = Timeouts.for_tests(hold_impatient_seconds=0.3, linger_seconds=30)
     async with stage(tmp_path, contents, timeouts=timeouts) as made:
         player = made.player(
-            contents[0], Accept_Encoding="identity", Icy_MetaData="1", User_Agent="ExoPlayerLib/2.19"
+            contents[0],
+            Accept_Encoding="identity",
+            Icy_MetaData="1",
+            User_Agent="ExoPlayerLib/2.19",
         )
         with pytest.raises(UpstreamError) as info:
             await player.open()
@@ -333,7 +342,9 @@ async def test_a_session_that_was_superseded_is_made_anew(tmp_path: Path) -> Non
     async with stage(tmp_path, contents) as made:
         player = await made.play(contents[0])
         await player.more(MUCH)
-        stranger = await made.ask_engine(f"/ace/getstream?infohash={contents[0].infohash}&format=json&pid=x")
+        stranger = await made.ask_engine(
+            f"/ace/getstream?infohash={contents[0].infohash}&format=json&pid=x"
+        )
         assert stranger.status == 200
         await until(lambda: contents[0].counters.superseded == 1, "the stranger takes over")
         await player.more(MUCH)

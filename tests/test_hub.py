@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from stage import quick_contents, stage, until
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef
 from rawstream.errors import UpstreamError
 from rawstream.http1 import Request
 from rawstream.hub import asks_again, spellings
-from stage import quick_contents, stage, until
 
 ID, INFOHASH = "1d" * 20, "1f" * 20
 SOME = 60_000
@@ -135,7 +135,7 @@ async def test_the_rings_share_one_budget(tmp_path: Path) -> None:
     async with stage(tmp_path, contents, limits=limits) as made:
         players = [await made.play(content) for content in contents[:2]]
         await asyncio.gather(*(player.more(SOME) for player in players))
-        caps = lambda: {c.mux.ring_cap_bytes for c in made.worker.hub._channels}  # noqa: E731
+        caps = lambda: {c.mux.ring.cap_bytes for c in made.worker.hub._channels}  # noqa: E731
         await until(lambda: caps() == {2_000_000}, "an even share for each")
 
 

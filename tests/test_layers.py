@@ -38,6 +38,8 @@ ORDER = (
     "fetch_policy",
     "sources",
     # live
+    "ring",
+    "viewer",
     "mux",
     "supply",
     "channels",
@@ -62,7 +64,18 @@ ORDER = (
 )
 
 # sans-IO: bytes in, values out (style rule 6). Neither loop nor clock nor disk nor log may come in.
-PURE = ("errors", "psi", "pictures", "mpegts", "restamp", "splice", "http1")
+PURE = (
+    "errors",
+    "psi",
+    "pictures",
+    "mpegts",
+    "restamp",
+    "splice",
+    "http1",
+    "ring",
+    "viewer",
+    "mux",
+)
 NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))

@@ -285,7 +285,7 @@ class Process:
 
     async def until(self, accepting: bool) -> dict[str, Any]:
         async with asyncio.timeout(20):
-            while (state := await self.ask("?"))["accepting"] is not accepting:  # noqa: ASYNC110
+            while (state := await self.ask("?"))["accepting"] is not accepting:
                 await asyncio.sleep(0.05)
             return state
 

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ts_clips import clip, decode, key_pictures
 
 from rawstream.config import Limits
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
-from rawstream.mux import Mux, Place, Viewer, batch_window
-from ts_clips import clip, decode, key_pictures
+from rawstream.mux import Mux, batch_window
+from rawstream.viewer import Place, Viewer
 
 H264 = clip("h264")
 
 
 class FakeSink:
-    """A sink that keeps what it gets; `room` bytes until it pauses, as a transport does inside `write`."""
+    """A sink that keeps what it gets; `room` bytes until it pauses, as a transport does inside
+    `write`.
+    """
 
     def __init__(self, room: int | None = None) -> None:
         self.got = bytearray()
@@ -147,7 +150,9 @@ def test_a_joiner_gets_pat_pmt_and_a_key_picture_first(turns: Turns) -> None:
     mux = make(turns, join_seconds=0.5)
     mux.feed(H264)
     data = got(join(mux, turns))
-    pids = [(data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, 3 * PACKET_SIZE, PACKET_SIZE)]
+    pids = [
+        (data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, 3 * PACKET_SIZE, PACKET_SIZE)
+    ]
     program = mux.scanner.program
     assert program is not None
     assert pids == [0, program.pmt_pid, program.streams[0].pid]
@@ -174,7 +179,7 @@ def test_the_lead_of_a_joiner_is_near_what_was_asked_for(turns: Turns) -> None:
         mux = make(turns, join_seconds=seconds)
         for piece in pieces(H264, 4096):
             mux.feed(piece)
-        entry = mux._entry_for_join()
+        entry = mux.ring.entry_near(mux.seconds - seconds)
         assert entry is not None
         leads.append(mux.seconds - entry.seconds)
     assert leads == sorted(leads)
@@ -252,16 +257,16 @@ def test_the_ring_is_bounded_and_keeps_the_newest_entry_point(turns: Turns) -> N
     mux = make(turns, ring_bytes=188 * 1024, ring_cap_bytes=188 * 2000, ring_seconds=1)
     for piece in pieces(H264 * 3, 3000):
         mux.feed(piece)
-        assert mux.ring_bytes <= 188 * 2000 + 65_424
-        assert not mux._entries or mux._entries[0].sequence >= mux._first
+        assert mux.ring.size <= 188 * 2000 + 65_424
+        assert not mux.ring.entries or mux.ring.entries[0].sequence >= mux.ring.first
     assert mux.joinable
 
 
 def test_a_ring_below_its_size_keeps_everything_however_old(turns: Turns) -> None:
     mux = make(turns, ring_seconds=1)
     mux.feed(H264)
-    assert mux.ring_bytes == len(H264)
-    assert mux.ring_seconds > 2
+    assert mux.ring.size == len(H264)
+    assert mux.ring.seconds > 2
 
 
 def test_a_window_gathers_pieces_into_chunks_and_a_timer_sends_the_rest(turns: Turns) -> None:

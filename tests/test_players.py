@@ -1,4 +1,6 @@
-"""Real players on the demo, as a new user meets them: each printed URL plays, without an error line."""
+"""Real players on the demo, as a new user meets them: each printed URL plays, without an error
+line.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-
 from players import player_command
+
 from rawstream.simulator import SimContent, bundled_contents
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(120)]
@@ -65,7 +67,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def of_each_content(test: object) -> object:
-    return pytest.mark.parametrize("content", CONTENTS, ids=lambda c: c.name.split()[1])(test)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    return pytest.mark.parametrize("content", CONTENTS, ids=lambda c: c.name.split()[1])(test)
 
 
 @of_each_content

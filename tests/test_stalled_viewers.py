@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from stage import Player, Stage, pid_of, quick_contents, stage, until, whole_units
+from ts_clips import decode
 
 from rawstream.config import Limits, Timeouts
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
-from rawstream.mux import Place
 from rawstream.simulator import SimContent
-from stage import Player, Stage, pid_of, quick_contents, stage, until, whole_units
-from ts_clips import decode
+from rawstream.viewer import Place
 
 # A ring of a second and kernel buffers of little: what takes a minute in life takes seconds here.
 SMALL = Limits(
@@ -166,7 +166,9 @@ async def test_a_viewer_who_pauses_for_long_goes_on_with_a_clean_picture(tmp_pat
 
 
 def place_of_jump(packets: bytes) -> int:
-    """Where the marks of a jump begin: the first packet without payload that announces a discontinuity on PID 0."""
+    """Where the marks of a jump begin: the first packet without payload that announces a
+    discontinuity on PID 0.
+    """
     for number in range(len(packets) // PACKET_SIZE):
         at = number * PACKET_SIZE
         if (

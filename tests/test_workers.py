@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from stage import PATIENCE_SECONDS, Player, quick_contents, until
 
 from rawstream.config import Config, Timeouts
 from rawstream.errors import ConfigError
 from rawstream.simulator import EngineSimulator
 from rawstream.workers import Worker, raise_descriptor_limit
-from stage import PATIENCE_SECONDS, Player, quick_contents, until
 
 SOME = 60_000
 

@@ -156,7 +156,7 @@ async def receive(sock: socket.socket, until: bytes | None = None) -> bytes:
 async def eventually(predicate: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait for a condition; `seconds` only bounds a failing test."""
     async with asyncio.timeout(seconds):
-        while not predicate():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not predicate():
             await asyncio.sleep(0.002)
 
 

@@ -1,0 +1,191 @@
+"""The supply alone: made-up sources, a real mux; which rung comes next, and when it is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pytest
+from stage import until
+from ts_clips import clip
+
+from rawstream.config import Limits, Timeouts
+from rawstream.engine_client import Engine, Stat
+from rawstream.errors import UpstreamError
+from rawstream.http_client import Ending
+from rawstream.mux import Mux
+from rawstream.sources import FeedFailed, NoEngineLeft, Take
+from rawstream.supply import Supply
+
+H264 = clip("h264")
+QUICK = Timeouts.for_tests(silence_look_seconds=0.1, silence_act_seconds=0.3, replay_seconds=0.2)
+
+
+class FakeFeed:
+    """A feed that plays the clip once and then stays silent, unless `script` says otherwise."""
+
+    def __init__(self, source: FakeSource, engine: Engine | None, number: int) -> None:
+        self.label = f"{source.label} {number}"
+        self.engine = engine
+        self.infohash: str | None = "1f" * 20
+        self.stat = Stat()
+        self.gone = False
+        self.last_data_at = 0.0
+        self.ended: asyncio.Future[tuple[Ending, str]] = asyncio.get_running_loop().create_future()
+        self.complete = False
+        self.number = number
+        self._source = source
+
+    async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
+        self._source.log.append(f"open {self.number}")
+        self.ended = asyncio.get_running_loop().create_future()
+        script = next(self._source.script, "silent")
+        if script == "refuse":
+            raise FeedFailed(UpstreamError("open", self.label, "refused"), self.engine)
+        self.last_data_at = time.monotonic()
+        take(H264)
+        if script == "cut":
+            self.ended.set_result((Ending.CUT, "cut"))
+        elif script == "end":
+            self.complete = True
+            self.ended.set_result((Ending.EOF, "complete"))
+
+    async def look(self) -> None:
+        self._source.log.append("look")
+
+    async def close(self) -> None:
+        self._source.log.append(f"close {self.number}")
+
+
+class FakeSource:
+    """A source on some engines, with a script of what each opening brings."""
+
+    def __init__(self, *script: str, engines: int = 1, label: str = "source") -> None:
+        self.label = label
+        self.script: Iterator[str] = iter(script)
+        self.engines = [
+            Engine(f"http://192.0.2.{n}:6878", 1, timeouts=QUICK, limits=Limits())
+            for n in range(engines)
+        ]
+        self.log: list[str] = []
+        self.started: list[int] = []
+        self.starts = 0
+
+    async def start(self, avoid: Collection[Engine]) -> Any:
+        free = [n for n, engine in enumerate(self.engines) if engine not in avoid]
+        if not free:
+            raise NoEngineLeft("no other engine to ask")
+        self.starts += 1
+        self.started.append(free[0])
+        self.log.append(f"start {self.starts}")
+        return FakeFeed(self, self.engines[free[0]], self.starts)
+
+
+class FakeOwner:
+    label = "a channel"
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.told: list[str] = []
+
+    def claim(self, feed: Any) -> None:
+        pass
+
+    async def make_room(self) -> bool:
+        return False
+
+    def supply_lost(self) -> None:
+        self.told.append("lost")
+
+    def supply_back(self) -> None:
+        self.told.append("back")
+
+
+def made(timeouts: Timeouts = QUICK) -> tuple[Supply, FakeOwner]:
+    loop = asyncio.get_running_loop()
+    owner = FakeOwner()
+    mux = Mux(Limits(), call_soon=loop.call_soon, call_later=loop.call_later)
+    return Supply(owner, mux, timeouts), owner
+
+
+async def closed(supply: Supply, run: asyncio.Task[None]) -> None:
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await supply.close()
+
+
+async def test_a_content_that_ends_by_itself_ends_the_supply() -> None:
+    supply, owner = made()
+    source = FakeSource("end")
+    await supply.run([source])
+    await supply.close()
+    assert source.log == ["start 1", "open 1", "close 1"]
+    assert owner.told == []
+
+
+async def test_a_cut_is_answered_with_the_same_url_once_and_then_a_new_session() -> None:
+    supply, owner = made()
+    source = FakeSource("cut", "refuse", "play")
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: owner.told == ["lost", "back"], "it is back")
+    assert source.log[:4] == ["start 1", "open 1", "open 1", "start 2"]
+    assert "close 1" in source.log
+    await closed(supply, run)
+
+
+async def test_silence_is_looked_at_and_then_left_for_a_new_session() -> None:
+    supply, _owner = made()
+    source = FakeSource("silent", "play")
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: source.starts == 2, "a new session")
+    assert source.log[:3] == ["start 1", "open 1", "look"]
+    assert supply.last_error is not None and "silent" in supply.last_error
+    await closed(supply, run)
+
+
+async def test_the_next_engine_is_asked_and_then_the_next_source() -> None:
+    supply, _owner = made()
+    bad = FakeSource("refuse", "refuse", engines=2, label="bad")
+    good = FakeSource("play", label="good")
+    run = asyncio.create_task(supply.run([bad, good]))
+    await until(lambda: good.starts == 1, "the second source")
+    assert bad.started == [0, 1]
+    await closed(supply, run)
+
+
+async def test_the_first_start_tries_everything_once_and_tells_the_last_failure() -> None:
+    supply, _owner = made()
+    source = FakeSource("refuse", "refuse", "refuse", engines=2)
+    with pytest.raises(UpstreamError, match="refused"):
+        await supply.run([source])
+    assert source.started == [0, 1]
+    await supply.close()
+    assert source.log.count("close 1") == source.log.count("close 2") == 1
+
+
+async def test_the_ladder_ends_with_its_time() -> None:
+    supply, owner = made(
+        Timeouts.for_tests(recover_seconds=0.5, silence_look_seconds=0.1, silence_act_seconds=0.2)
+    )
+    source = FakeSource("cut", *["refuse"] * 1000)
+    with pytest.raises(UpstreamError, match="refused"):
+        await supply.run([source])
+    assert owner.told == ["lost"]
+    await supply.close()
+
+
+async def test_nothing_is_brought_back_for_nobody() -> None:
+    supply, owner = made()
+    owner.wanted = False
+    source = FakeSource("cut")
+    await supply.run([source])
+    assert source.log == ["start 1", "open 1"]
+    await supply.close()
+
+
+async def test_a_channel_without_a_source_says_so() -> None:
+    supply, _owner = made()
+    with pytest.raises(UpstreamError, match="no source"):
+        await supply.run([])
