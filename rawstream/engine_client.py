@@ -41,6 +41,7 @@ _DOWN_AFTER_MISSES = 2
 _UP_AFTER_ANSWERS = 2
 _BARREN_STARTS = 3
 _WORDS_LIMIT = 300
+_NAME_LIMIT = 80
 _URL_LIMIT = 4096
 
 # A connection that failed for want of descriptors, memory or local ports says nothing of the peer.
@@ -118,6 +119,15 @@ class EngineSnapshot:
     starts: int
     failures: int
     last_error: str | None
+
+
+class Known(NamedTuple):
+    """A content as the engine knows it: its canonical infohash, and the name in its transport file,
+    which anybody may have written.
+    """
+
+    infohash: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +315,9 @@ class Engine:
             self.version = result["version"][:40]
         return self.version or "unknown"
 
-    async def media_files(self, ref: ContentRef) -> str | None:
-        """A content's infohash (`get_media_files`, §5.2), which opens no session. None when the
-        engine does not know.
+    async def media_files(self, ref: ContentRef) -> Known | None:
+        """What the engine knows of a content (`get_media_files`, §5.2), which opens no session.
+        None when it does not know.
         """
         answer = await self._ask(
             "/server/api?" + _query(api_version=3, method="get_media_files", **_named(ref)),
@@ -315,7 +325,11 @@ class Engine:
             phase="resolve",
         )
         result = answer.get("result")
-        return _hex40(result.get("infohash")) if isinstance(result, dict) else None
+        infohash = _hex40(result.get("infohash")) if isinstance(result, dict) else None
+        if not isinstance(result, dict) or infohash is None:
+            return None
+        name = result.get("name")
+        return Known(infohash, without_secrets(name)[:_NAME_LIMIT] if isinstance(name, str) else "")
 
     async def getstream(self, ref: ContentRef) -> Granted:
         """Start a session (§1).

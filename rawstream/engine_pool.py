@@ -104,6 +104,7 @@ class EnginePool:
         self._journal = journal
         # contents
         self._infohashes: dict[ContentRef, str] = {}
+        self._names: dict[str, str] = {}  # infohash -> what its transport file is called
         self._sticky: dict[str, Engine] = {}  # infohash -> the engine that last brought its bytes
         # sessions
         self._sessions: set[EngineSession] = set()
@@ -150,17 +151,31 @@ class EnginePool:
         try:
             for answer in asyncio.as_completed(questions):
                 try:
-                    infohash = await answer
+                    known_there = await answer
                 except UpstreamError:
                     continue
-                if infohash is not None:
-                    self.learn(ref, infohash)
-                    return infohash
+                if known_there is not None:
+                    self.learn(ref, known_there.infohash)
+                    _remember(self._names, known_there.infohash, known_there.name)
+                    return known_there.infohash
         finally:
             for question in questions:
                 question.cancel()
             await asyncio.gather(*questions, return_exceptions=True)
         return None
+
+    async def name_of(self, infohash: str) -> str:
+        """What the content's transport file is called; "" when no engine says so."""
+        if infohash not in self._names:
+            for engine in sorted(self.engines, key=lambda e: (not e.usable, e.aside)):
+                try:
+                    known = await engine.media_files(ContentRef("infohash", infohash))
+                except UpstreamError:
+                    continue
+                if known is not None:
+                    _remember(self._names, infohash, known.name)
+                    break
+        return self._names.get(infohash, "")
 
     # -- placement ---------------------------------------------------------------------------------
 

@@ -83,6 +83,7 @@ class ChannelHub:
         self._failed: dict[ContentRef, tuple[float, str]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
+        self._naming: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         # -- counters of channels that are over --
@@ -111,9 +112,10 @@ class ChannelHub:
             channel.stop()
         if self._ending:
             await asyncio.wait(set(self._ending))
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._naming]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.pool.close()
 
     async def _tick_for_ever(self) -> None:
@@ -223,6 +225,13 @@ class ChannelHub:
         infohash = await self.pool.resolve(ref)
         if infohash is not None:
             self._claim(channel, infohash)
+            if not channel.name:  # a start does not wait for it: only people read it
+                naming = asyncio.create_task(self._name(channel, infohash), name=f"name {infohash}")
+                self._naming.add(naming)
+                naming.add_done_callback(self._naming.discard)
+
+    async def _name(self, channel: LiveChannel, infohash: str) -> None:
+        channel.name = await self.pool.name_of(infohash)
 
     def _claim(self, channel: LiveChannel, infohash: str) -> None:
         for ref in channel.refs:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -328,7 +329,9 @@ class Supply:
             await self._pause(last)
 
     async def _pause(self, last: UpstreamError | None) -> None:
-        await asyncio.sleep(min(next(self._pauses, _BACK_OFF[-1]), self._time_left(last)))
+        """Longer each time, and never in step with the channels that fell with this one."""
+        seconds = next(self._pauses, _BACK_OFF[-1]) * random.uniform(0.8, 1.2)
+        await asyncio.sleep(min(seconds, self._time_left(last)))
 
     def _time_left(self, last: UpstreamError | None) -> float:
         assert self._deadline is not None, "a recovery is under way"

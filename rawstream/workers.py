@@ -53,9 +53,9 @@ class Worker:
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         self.server.handler = Router(config, self.hub, self.server, started_at=self.started_at)
         try:
+            await self.hub.start()  # first: no content may start before its orphan is stopped
             for port in (config.port, *config.extra_ports):
                 self.addresses += await self.server.listen(config.host, port)
-            await self.hub.start()
         except BaseException:
             await self.stop(grace_seconds=0.01)
             raise

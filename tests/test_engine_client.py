@@ -457,7 +457,7 @@ async def test_a_look_without_a_reader_is_not_counted_as_activity(path: str, lin
 async def test_a_look_up_opens_no_session() -> None:
     async with RawEngine() as raw:
         raw.answers["/server/api"] = said({"result": {"infohash": INFOHASH.upper(), "name": "X"}})
-        assert await engine_at(raw.url).media_files(CONTENT) == INFOHASH
+        assert await engine_at(raw.url).media_files(CONTENT) == (INFOHASH, "X")
         assert raw.asked("/server/api") == [
             {"api_version": "3", "method": "get_media_files", "content_id": CONTENT_ID}
         ]
@@ -686,4 +686,4 @@ async def test_many_questions_at_once_each_get_their_own_answer() -> None:
         found = await asyncio.gather(
             *(engine.media_files(ContentRef("content_id", each)) for each in ids)
         )
-        assert found == ids
+        assert [known and known.infohash for known in found] == ids

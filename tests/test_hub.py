@@ -151,6 +151,17 @@ async def test_the_counts_of_channels_that_are_over_are_kept(tmp_path: Path) -> 
         await until(lambda: made.snapshot.sessions_stopped == 1, "the stop is counted")
 
 
+async def test_a_channel_is_shown_under_the_name_in_its_transport_file(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        by_infohash = await made.play(f"infohash={contents[0].infohash}")
+        by_id = await made.play(f"id={contents[1].content_id}")
+        await asyncio.gather(by_infohash.more(SOME), by_id.more(SOME))
+        names = {content.name for content in contents[:2]}
+        await until(lambda: {c.name for c in made.snapshot.channels} == names, "the names")
+        assert contents[0].name.encode() in (await made.ask("/status")).body
+
+
 async def test_readiness_follows_the_engines(tmp_path: Path) -> None:
     async with stage(tmp_path, quick_contents()) as made:
         assert made.worker.hub.ready() == (True, "ready")
