@@ -30,7 +30,7 @@ demo: $(RUN_STAMP) ## play something now: the server over a simulated engine (AR
 	@exec $(BIN)/rawstream demo $(ARGS)
 
 test: $(DEV_STAMP) ## the test suite without the minutes-long plays (TESTS=tests/test_mux.py picks one file)
-	@$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 $(TESTS)
 
 test-slow: $(DEV_STAMP) ## the minutes-long plays
 	@$(BIN)/python -m pytest -m slow --timeout 900 $(TESTS)
