@@ -31,7 +31,7 @@ from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.journal import StopJournal
-from rawstream.mux import batch_window
+from rawstream.mux import batch_windows
 from rawstream.protocol import Exchange, Request
 from rawstream.sources import DirectSource, EngineSource, Source
 
@@ -131,15 +131,14 @@ class ChannelHub:
 
     def _share(self, now: float) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
-        viewers = sum(channel.mux.viewers for channel in self._channels)
         if self._channels:
             cap = self._limits.rings_budget_bytes // len(self._channels)
             cap = min(self._limits.ring_cap_bytes, cap)
-            for channel in self._channels:
+            loads = [(c.mux.viewers, c.feeds_per_second) for c in self._channels]
+            windows = batch_windows(loads, self._limits)
+            for channel, window in zip(self._channels, windows, strict=True):
                 channel.mux.ring.cap_bytes = cap
-                channel.mux.window_seconds = batch_window(
-                    viewers, channel.feeds_per_second, self._limits
-                )
+                channel.mux.window_seconds = window
         for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
             del self._failed[ref]
 

@@ -420,15 +420,27 @@ class Mux:
         )
 
 
-def batch_window(viewers: int, feeds_per_second: float, limits: Limits) -> float:
-    """Seconds a chunk may wait for company so that all writes stay within the budget (design §4.1).
+def batch_windows(loads: Sequence[tuple[int, float]], limits: Limits) -> list[float]:
+    """Seconds a chunk of each channel may wait for company so that all writes of the process stay
+    within the budget (design §4.1).
 
-    `viewers`: all that share the process; `feeds_per_second`: pieces that their sources deliver. 0
-    as long as sending each piece at once fits.
+    `loads`: of each channel its viewers and the pieces per second that its source delivers. Those
+    that ask for little send each piece at once; those that ask for most share what is left.
     """
-    if viewers * feeds_per_second <= limits.writes_per_second:
-        return 0.0
-    return min(viewers / limits.writes_per_second, limits.batch_window_max_seconds)
+    windows = [0.0] * len(loads)
+    budget = float(limits.writes_per_second)
+    order = sorted(range(len(loads)), key=lambda index: loads[index][0] * loads[index][1])
+    for place, index in enumerate(order):
+        viewers, pieces_per_second = loads[index]
+        if viewers * pieces_per_second <= budget / (len(order) - place):
+            budget -= viewers * pieces_per_second
+            continue
+        heavy = order[place:]
+        window = sum(loads[index][0] for index in heavy) / budget
+        for index in heavy:
+            windows[index] = min(window, limits.batch_window_max_seconds)
+        break
+    return windows
 
 
 assert Limits().chunk_bytes % PACKET_SIZE == 0

@@ -11,7 +11,7 @@ from ts_clips import clip, decode, key_pictures
 
 from rawstream.config import Limits
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
-from rawstream.mux import Mux, batch_window
+from rawstream.mux import Mux, batch_windows
 from rawstream.viewer import Place, Viewer
 
 H264 = clip("h264")
@@ -377,9 +377,33 @@ def test_finish_ends_every_sink_after_what_waits_was_sent(turns: Turns) -> None:
     assert mux.viewers == 0
 
 
-def test_the_batch_window_follows_the_budget_of_writes() -> None:
+def test_one_channel_waits_for_company_when_its_viewers_ask_for_more_writes_than_there_are() -> (
+    None
+):
     limits = Limits()
-    assert batch_window(100, 40.0, limits) == 0.0
-    assert batch_window(1000, 40.0, limits) == pytest.approx(0.1)
-    assert batch_window(50_000, 40.0, limits) == limits.batch_window_max_seconds
-    assert batch_window(1000, 5.0, limits) == 0.0
+    assert batch_windows([(100, 40.0)], limits) == [0.0]
+    assert batch_windows([(1000, 40.0)], limits) == [pytest.approx(0.1)]
+    assert batch_windows([(50_000, 40.0)], limits) == [limits.batch_window_max_seconds]
+    assert batch_windows([(1000, 5.0)], limits) == [0.0]
+    assert batch_windows([], limits) == []
+
+
+def test_a_small_channel_does_not_wait_because_another_is_big() -> None:
+    small, big = batch_windows([(1, 40.0), (1000, 40.0)], Limits())
+    assert small == 0.0
+    assert big == pytest.approx(0.1, rel=0.01)
+
+
+def test_the_windows_of_all_channels_keep_the_writes_within_the_budget() -> None:
+    chooser = random.Random(3)
+    limits = Limits(batch_window_max_seconds=100)
+    for _ in range(300):
+        loads = [
+            (chooser.randrange(3000), chooser.uniform(0, 200)) for _ in range(chooser.randrange(12))
+        ]
+        windows = batch_windows(loads, limits)
+        writes = sum(
+            viewers / window if window else viewers * pieces
+            for (viewers, pieces), window in zip(loads, windows, strict=True)
+        )
+        assert writes <= limits.writes_per_second * 1.000_001
