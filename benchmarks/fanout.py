@@ -1,18 +1,21 @@
 """CPU per gigabyte delivered, and memory per viewer, when one channel goes to many.
 
-What is compared, round after round in turn, each server alone on a core with the same paced source:
+rawstream, one process, is compared with each baseline in turn:
 
-- rawstream, one process;
 - `epoll`: a bare C epoll loop that sends the same stream in 64 KiB chunks (the least it can cost);
 - `aiohttp`: await the write to each, 8 KiB, and a row at 64 KiB;
 - `starlette`: a queue per client, two hops, 1 KiB, and a row at 64 KiB.
 
-The Python baselines get as many viewers as they can bear, since the measure is CPU per byte that
-arrived. CPU is that of the server process alone, read over the same seconds as the bytes that its
-viewers received.
+A round starts rawstream and one baseline on the same core, each with its own paced source and its
+own viewers, and lets them work in turns of a few seconds: while one works, the source of the other
+is silent. So a machine whose speed drifts, as virtual ones do, drifts for both. A turn begins with
+some seconds that are not measured, in which a server finds its pace; its CPU is that of the server
+process alone, over the same seconds as the bytes that its viewers received. A round's ratio is that
+of the sums over its turns. The Python baselines get as many viewers as they can bear, since the
+measure is CPU per byte that arrived.
 
-Memory is read from rawstream and from epoll once per round: the growth of the process between one
-viewer and all of them, after its ring is full, divided by the viewers.
+Memory is the growth of the process between one viewer and all of them, with a small ring that is
+full before, divided by the viewers.
 
 Run: `python benchmarks/fanout.py [--quick] [--floor-epoll 1.25 --floor-aiohttp 6 --floor-starlette
 15 --floor-memory 8192]`. Exit status 1: a floor is missed, 2: can't measure.
@@ -21,13 +24,19 @@ Run: `python benchmarks/fanout.py [--quick] [--floor-epoll 1.25 --floor-aiohttp 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import harness
+from source import PIECE_BYTES
 
 GIGABYTE = 1e9
+WARM_UP_SECONDS = 2.2  # of a turn: rawstream looks at its load once per second
+TAIL_SECONDS = 0.2  # before the end of a turn, so that the reading is under full load
+START_SECONDS = 40.0
+LIMIT_SECONDS = 900.0  # of one round, at most
 
 
 class Row(NamedTuple):
@@ -38,54 +47,127 @@ class Row(NamedTuple):
     viewers: int
 
 
-class Run(NamedTuple):
-    """One measurement of one server."""
+class Turn(NamedTuple):
+    """What one server did in one or more turns; CPU in seconds, of whoever the name says."""
 
-    cpu_per_gb: float
-    delivered_share: float  # of what real time asks for
-    core_share: float
-    stolen_share: float
-    foreign_share: float  # cores that were busy with what is not of the benchmark
-    lost_viewers: int
+    server_cpu: float
+    bytes: int
+    wanted_bytes: float
+    seconds: float
+    other_cpu: float  # used by what is not of the benchmark
+    stolen: float
+
+    def plus(self, other: Turn) -> Turn:
+        return Turn(
+            self.server_cpu + other.server_cpu,
+            self.bytes + other.bytes,
+            self.wanted_bytes + other.wanted_bytes,
+            self.seconds + other.seconds,
+            self.other_cpu + other.other_cpu,
+            self.stolen + other.stolen,
+        )
+
+    @property
+    def cpu_per_gb(self) -> float:
+        return self.server_cpu / (self.bytes / GIGABYTE)
 
 
-def measure(row: Row, options: argparse.Namespace, folder: Path, seconds: float) -> Run:
-    """CPU per GB of one server, over `seconds` after all of its viewers have had bytes."""
-    limit = options.warm_up + seconds + 90
+class Side:
+    """One server with its source and its viewers, idle between its turns."""
+
+    def __init__(self, row: Row, options: argparse.Namespace, folder: Path) -> None:
+        self.row = row
+        self._stack = contextlib.ExitStack()
+        # Silence between the turns is ours: the server is not to look for another source.
+        patient = {
+            "RAWSTREAM_TIMEOUTS__SILENCE_LOOK_SECONDS": str(LIMIT_SECONDS),
+            "RAWSTREAM_TIMEOUTS__SILENCE_ACT_SECONDS": str(LIMIT_SECONDS),
+        }
+        self.piece_seconds = PIECE_BYTES * 8 / (options.bitrate * 1e6)
+        self.turn_seconds: float = options.turn_seconds
+        try:
+            self.source, port = harness.start_source(
+                folder, bitrate=options.bitrate, seconds=LIMIT_SECONDS, on_demand=True
+            )
+            self._stack.enter_context(self.source)
+            self.server = harness.start_server(
+                row.kind, folder, source_port=port, seconds=LIMIT_SECONDS, environment=patient
+            )
+            self._stack.enter_context(self.server.program)
+            self.load = self._stack.enter_context(
+                harness.Load(self.server, folder, viewers=row.viewers, seconds=LIMIT_SECONDS)
+            )
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.load.ask()["streaming"] < self.row.viewers:
+            if time.monotonic() > deadline:
+                self.load.wait_streaming(0)
+            self._begin(1.0)
+            self.source.line()
+
+    def _begin(self, seconds: float) -> None:
+        self.source.tell(str(round(seconds / self.piece_seconds)))
+
+    def turn(self) -> Turn:
+        """Let it work once, and wait for the end."""
+        programs = (self.server.program, self.load.program, self.source)
+        self._begin(WARM_UP_SECONDS + self.turn_seconds)
+        time.sleep(WARM_UP_SECONDS)
+        machine = harness.machine_seconds()
+        before = [harness.cpu_seconds(program.pid) for program in programs]
+        begun = self.load.ask("mark")
+        time.sleep(self.turn_seconds - TAIL_SECONDS)
+        after = [harness.cpu_seconds(program.pid) for program in programs]
+        ended = self.load.ask()
+        now = harness.machine_seconds()
+        self.source.line()
+        if ended["disconnected"]:
+            raise harness.BenchmarkError(f"{self.row.label} cut viewers off")
+        seconds = (ended["now_ns"] - begun["now_ns"]) / 1e9
+        used = [end - start for start, end in zip(before, after, strict=True)]
+        if ended["since"]["bytes"] == 0:
+            raise harness.BenchmarkError(f"{self.row.label} delivered nothing in a turn")
+        return Turn(
+            server_cpu=used[0],
+            bytes=ended["since"]["bytes"],
+            wanted_bytes=seconds / self.piece_seconds * PIECE_BYTES * self.row.viewers,
+            seconds=seconds,
+            other_cpu=max(0.0, now.busy - machine.busy - sum(used)),
+            stolen=now.stolen - machine.stolen,
+        )
+
+
+NOTHING = Turn(0.0, 0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Round(NamedTuple):
+    """The sums over the turns of rawstream and of a baseline."""
+
+    own: Turn
+    baseline: Turn
+
+
+def measure(own: Row, baseline: Row, options: argparse.Namespace, folder: Path) -> Round:
     harness.wait_quiet(options.quiet_seconds)
-    source, source_port = harness.start_source(folder, bitrate=options.bitrate, seconds=limit)
-    with source:
-        server = harness.start_server(row.kind, folder, source_port=source_port, seconds=limit)
-        with (
-            server.program,
-            harness.Load(server, folder, viewers=row.viewers, seconds=limit) as load,
-        ):
-            load.wait_streaming()
-            time.sleep(options.warm_up)
-            before = load.ask("mark")
-            programs = (server.program, load.program, source)
-            started = [harness.cpu_seconds(program.pid) for program in programs]
-            machine = harness.machine_seconds()
-            time.sleep(seconds)
-            after = load.ask("snapshot")
-            ended = [harness.cpu_seconds(program.pid) for program in programs]
-            used = [end - start for start, end in zip(started, ended, strict=True)]
-            cpu = used[0]
-            busy = harness.machine_seconds().busy - machine.busy
-            stolen = harness.machine_seconds().stolen - machine.stolen
-            server.program.check()
-    elapsed = (after["now_ns"] - before["now_ns"]) / 1e9
-    delivered: int = after["since"]["bytes"]
-    if delivered == 0:
-        raise harness.BenchmarkError(f"{row.label} delivered nothing")
-    return Run(
-        cpu_per_gb=cpu / (delivered / GIGABYTE),
-        delivered_share=delivered / (row.viewers * options.bitrate * 1e6 / 8 * elapsed),
-        core_share=cpu / elapsed,
-        stolen_share=stolen / elapsed,
-        foreign_share=max(0.0, busy - sum(used)) / elapsed,
-        lost_viewers=after["disconnected"],
-    )
+    with Side(baseline, options, folder) as theirs, Side(own, options, folder) as ours:
+        sides = (ours, theirs)
+        sums = [NOTHING, NOTHING]
+        for number in range(options.turns):
+            # Forth and back: what drifts favours nobody.
+            for at in (0, 1) if number % 2 == 0 else (1, 0):
+                sums[at] = sums[at].plus(sides[at].turn())
+    return Round(*sums)
 
 
 def measure_memory(kind: str, options: argparse.Namespace, folder: Path) -> float:
@@ -124,10 +206,11 @@ def main() -> int:
     parser.add_argument("--viewers", type=int, default=1000)
     parser.add_argument("--aiohttp-viewers", type=int, default=500)
     parser.add_argument("--starlette-viewers", type=int, default=60)
-    parser.add_argument("--warm-up", type=float, default=4.0)
-    harness.add_common(parser, rounds=6, seconds=10.0)
-    parser.add_argument("--quick", action="store_true", help="4 rounds of 6 seconds")
-    parser.add_argument("--only", default="", help="of rawstream, epoll, aiohttp, starlette: 'a,b'")
+    harness.add_common(parser, rounds=5, seconds=None)
+    parser.add_argument("--turn-seconds", type=float, default=3.0, help="measured")
+    parser.add_argument("--turns", type=int, default=6, help="of each server in a round")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 4 turns")
+    parser.add_argument("--only", default="", help="of epoll, aiohttp, starlette: 'epoll,aiohttp'")
     parser.add_argument("--memory-bitrate", type=float, default=1.0, help="Mbit/s meanwhile")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--floor-epoll", type=float, help="at most this times the CPU of C")
@@ -136,11 +219,11 @@ def main() -> int:
     parser.add_argument("--floor-memory", type=float, help="at most so many bytes per viewer")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = min(options.rounds, 4), min(options.seconds, 6.0)
+        options.rounds, options.turns = min(options.rounds, 3), min(options.turns, 4)
 
     equal = harness.CHUNK_BYTES
-    rows = [
-        Row("rawstream", "rawstream", options.viewers),
+    own = Row("rawstream", "rawstream", options.viewers)
+    baselines = [
         Row("epoll", "C epoll, 64 KiB", options.viewers),
         Row("aiohttp", "aiohttp await each, 8 KiB", options.aiohttp_viewers),
         Row(f"aiohttp:{equal}", "aiohttp await each, 64 KiB", options.aiohttp_viewers),
@@ -149,77 +232,75 @@ def main() -> int:
     ]
     if options.only:
         wanted = options.only.split(",")
-        rows = [row for row in rows if row.kind.partition(":")[0] in wanted]
+        baselines = [row for row in baselines if row.kind.partition(":")[0] in wanted]
     harness.print_head("fanout", "CPU per GB delivered, memory per viewer", options)
 
-    runs: dict[str, list[Run]] = {row.kind: [] for row in rows}
-    memory: dict[str, list[float]] = {
-        row.kind: [] for row in rows if row.viewers == options.viewers
-    }
+    runs: dict[Row, list[Round]] = {row: [] for row in baselines}
+    memory: dict[str, list[float]] = {"rawstream": [], "epoll": []}
     with harness.workspace() as folder:
         for number in range(options.rounds):
-            # Forth and back, so that a drift of the machine favours nobody.
-            for row in rows if number % 2 == 0 else reversed(rows):
-                run = measure(row, options, folder, options.seconds)
-                runs[row.kind].append(run)
+            for row in baselines:
+                done = measure(own, row, options, folder)
+                runs[row].append(done)
                 harness.progress(
-                    f"round {number + 1}: {row.label}: {run.cpu_per_gb:.3f} s/GB, "
-                    f"{run.core_share:.0%} of a core, {run.delivered_share:.0%} of real time"
+                    f"round {number + 1}: {row.label}: {done.baseline.cpu_per_gb:.3f} s/GB, "
+                    f"rawstream {done.own.cpu_per_gb:.3f} s/GB"
                 )
             if number < 3 and not options.no_memory:
-                for kind in memory:
-                    memory[kind].append(measure_memory(kind, options, folder))
+                for kind, sizes in memory.items():
+                    sizes.append(measure_memory(kind, options, folder))
 
-    floors = harness.Floors()
-    own = [run.cpu_per_gb for run in runs.get("rawstream", ())]
-    table = []
-    for row in rows:
-        costs = [run.cpu_per_gb for run in runs[row.kind]]
-        compared = harness.ratios(costs, own).text(2, "x") if own else "-"
-        table.append(
-            (
-                row.label,
-                str(row.viewers),
-                harness.Spread.of(costs).text(3),
-                compared,
-                harness.Spread.of([run.core_share * 100 for run in runs[row.kind]]).text(0, " %"),
-                f"{min(run.delivered_share for run in runs[row.kind]):.1%}",
-                f"{max(run.stolen_share for run in runs[row.kind]):.1%}",
-                harness.Spread.of([run.foreign_share * 100 for run in runs[row.kind]]).text(
-                    0, " %"
-                ),
-                str(sum(run.lost_viewers for run in runs[row.kind])),
-            )
-        )
     harness.print_table(
         (
             "median (min to max)",
             "viewers",
             "CPU s per GB",
-            "against rawstream",
+            "rawstream beside it",
+            "its CPU / rawstream's",
             "of a core",
-            "of real time",
-            "stolen",
+            "delivered",
             "other work",
-            "cut off",
+            "stolen",
         ),
-        table,
+        [_line(row, values) for row, values in runs.items()],
     )
-    if own and "epoll" in runs:
-        ratio = harness.ratios(own, [run.cpu_per_gb for run in runs["epoll"]])
-        print(f"\n  rawstream / C epoll: {ratio.text(3, 'x')}")
-        floors.at_most("CPU against C epoll", ratio.median, options.floor_epoll, "x")
-    for kind, floor in (("aiohttp", options.floor_aiohttp), ("starlette", options.floor_starlette)):
-        if own and kind in runs:
-            ratio = harness.ratios([run.cpu_per_gb for run in runs[kind]], own)
-            floors.at_least(f"{kind} against rawstream", ratio.median, floor, "x")
-    for kind, values in memory.items():
-        if values:
-            print(f"  memory per viewer, {kind}: {harness.Spread.of(values).text(0, ' B')}")
-    if memory.get("rawstream"):
+    print()
+    floors = harness.Floors()
+    for row, values in runs.items():
+        own_costs = [one.own.cpu_per_gb for one in values]
+        costs = [one.baseline.cpu_per_gb for one in values]
+        if row.kind == "epoll":
+            ratio = harness.ratios(own_costs, costs)
+            print(f"  rawstream / C epoll: {ratio.text(3, 'x')}")
+            floors.at_most("CPU against C epoll", ratio.median, options.floor_epoll, "x")
+        floor = {"aiohttp": options.floor_aiohttp, "starlette": options.floor_starlette}
+        ratio = harness.ratios(costs, own_costs)
+        floors.at_least(f"{row.label} / rawstream", ratio.median, floor.get(row.kind), "x")
+    for kind, sizes in memory.items():
+        if sizes:
+            print(f"  memory per viewer, {kind}: {harness.Spread.of(sizes).text(0, ' B')}")
+    if memory["rawstream"]:
         middle = harness.Spread.of(memory["rawstream"]).median
         floors.at_most("memory per viewer", middle, options.floor_memory, " B")
     return floors.close()
+
+
+def _line(row: Row, values: list[Round]) -> tuple[str, ...]:
+    theirs = [one.baseline for one in values]
+    both = theirs + [one.own for one in values]
+    costs = [one.cpu_per_gb for one in theirs]
+    beside = [one.own.cpu_per_gb for one in values]
+    return (
+        row.label,
+        str(row.viewers),
+        harness.Spread.of(costs).text(3),
+        harness.Spread.of(beside).text(3),
+        harness.ratios(costs, beside).text(2, "x"),
+        harness.Spread.of([one.server_cpu / one.seconds * 100 for one in theirs]).text(0, " %"),
+        f"{min(one.bytes / one.wanted_bytes for one in both):.1%}",
+        f"{max(one.other_cpu / one.seconds for one in both):.0%}",
+        f"{max(one.stolen / one.seconds for one in both):.1%}",
+    )
 
 
 if __name__ == "__main__":

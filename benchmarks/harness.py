@@ -174,6 +174,17 @@ class Program:
             self.check()
         return text
 
+    def tell(self, text: str) -> None:
+        """Send a line to its standard input."""
+        pipe = self.process.stdin
+        assert pipe is not None, "opened with a pipe"
+        try:
+            pipe.write(text.encode() + b"\n")
+            pipe.flush()
+        except BrokenPipeError:
+            self.check()
+            raise
+
     def port(self) -> int:
         """The port it listens on, from the first line of its output: `ready 4711`."""
         found = re.fullmatch(r"ready (\d+)", self.line())
@@ -241,21 +252,13 @@ def build(name: str) -> Path:
 # -- the parts of a run ----------------------------------------------------------------------------
 
 
-def start_source(folder: Path, *, bitrate: float, seconds: float) -> tuple[Program, int]:
+def start_source(
+    folder: Path, *, bitrate: float, seconds: float, on_demand: bool = False
+) -> tuple[Program, int]:
     """The paced channel of source.py at `bitrate` Mbit/s. Returns it and its port."""
-    program = Program(
-        "source",
-        [
-            sys.executable,
-            str(HERE / "source.py"),
-            "--bitrate",
-            str(bitrate),
-            "--seconds",
-            str(seconds),
-        ],
-        cpus=cores().others,
-        folder=folder,
-    )
+    command = [sys.executable, str(HERE / "source.py"), "--bitrate", str(bitrate)]
+    command += ["--on-demand"] if on_demand else ["--seconds", str(seconds)]
+    program = Program("source", command, cpus=cores().others, folder=folder)
     return program, program.port()
 
 
@@ -363,14 +366,7 @@ class Load:
 
     def ask(self, word: str = "snapshot") -> dict[str, Any]:
         """`snapshot`, `mark` or `quit`; returns the counters."""
-        pipe = self.program.process.stdin
-        assert pipe is not None, "opened with a pipe"
-        try:
-            pipe.write(word.encode() + b"\n")
-            pipe.flush()
-        except BrokenPipeError:
-            self.program.check()
-            raise
+        self.program.tell(word)
         counters: dict[str, Any] = json.loads(self.program.line(ASK_SECONDS))
         return counters
 

@@ -11,14 +11,16 @@ demuxers pass over; its payload is `rawstamp`, a piece number and the CLOCK_MONO
 which the piece was handed to the kernel, both as native 64-bit integers. load.c reads them.
 
 Run: `python benchmarks/source.py --bitrate 5 --seconds 60`. Prints `ready PORT`; any path is the
-channel.
+channel. With `--on-demand` it sends when told to, so that two servers can be measured in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -217,7 +219,8 @@ class Source:
     """
 
     def __init__(self, clip: bytes, *, port: int = 0) -> None:
-        self.clip = clip
+        self.upcoming = pieces(clip)
+        self.sent = 0
         self.piece_seconds = CLIP_SECONDS / -(-len(clip) // ((PIECE_PACKETS - 1) * PACKET))
         self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.receivers: list[socket.socket] = []
@@ -257,15 +260,18 @@ class Source:
                 self.receivers.append(connection)
 
     def send(self, seconds: float) -> None:
-        """Send a piece each `piece_seconds` until `seconds` have passed."""
+        """Send at real time until `seconds` have passed."""
+        self.send_pieces(round(seconds / self.piece_seconds))
+
+    def send_pieces(self, count: int) -> None:
+        """Send the next `count` pieces at real time, from now on."""
         start = time.monotonic()
-        for number, piece in enumerate(pieces(self.clip)):
-            due = start + number * self.piece_seconds
-            if due > start + seconds:
-                return
+        for index, piece in enumerate(itertools.islice(self.upcoming, count)):
+            due = start + index * self.piece_seconds
             time.sleep(max(0.0, due - time.monotonic()))
             with self.lock:
-                stamp(piece, number)
+                stamp(piece, self.sent)
+                self.sent += 1
                 for receiver in list(self.receivers):
                     try:
                         sent = receiver.send(piece)
@@ -281,12 +287,22 @@ def main() -> None:
     parser.add_argument("--bitrate", type=float, default=5.0, help="Mbit/s, stamps included")
     parser.add_argument("--seconds", type=float, default=600.0, help="ends by itself after that")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--on-demand",
+        action="store_true",
+        help="send so many pieces as each line of standard input says, then say `sent`",
+    )
     options = parser.parse_args()
     clip = clip_path(int(options.bitrate * 1e6)).read_bytes()
     source = Source(clip, port=options.port)
     threading.Thread(target=source.accept, name="accept", daemon=True).start()
     print("ready", source.port, flush=True)
-    source.send(options.seconds)
+    if not options.on_demand:
+        source.send(options.seconds)
+        return
+    for line in sys.stdin:
+        source.send_pieces(int(line))
+        print("sent", flush=True)
 
 
 if __name__ == "__main__":
