@@ -159,7 +159,7 @@ class AceEndpoints:
         if not any(
             request.query.get(name) for name in ("content_id", "id", "infohash", "url", "magnet")
         ):
-            running = sum(c.state not in _NOT_RUNNING for c in self._hub.snapshot().channels)
+            running = self._hub.running
             return _json(200, {"streams": running})
         ref = content_of(request.query)
         channel = self._hub.find(ref)

@@ -203,6 +203,7 @@ class LiveChannel:
         """Take a viewer: let him in at once if the channel is on air, else keep him until it is or
         fails.
         """
+        assert self.running, "a channel that is over holds nobody"
         self.waiting.append(waiting)
         self._empty_since = None
         waiting.exchange.on_gone = partial(self._left_waiting, waiting)
@@ -239,9 +240,11 @@ class LiveChannel:
         self._releasing = False
         if not self.running:
             return
-        for _ in range(min(_RELEASED_PER_TURN, len(self.waiting))):
-            self._let_in(self.waiting.popleft())
-        self._release_soon()
+        try:
+            for _ in range(min(_RELEASED_PER_TURN, len(self.waiting))):
+                self._let_in(self.waiting.popleft())
+        finally:
+            self._release_soon()
 
     def _let_in(self, waiting: Waiting) -> None:
         exchange = waiting.exchange
@@ -285,6 +288,7 @@ class LiveChannel:
         """
         if not self.running:
             return
+        self.mux.tell_time(now)
         self._refuse_expired(now)
         self._note_emptiness()
         if (
@@ -329,10 +333,11 @@ class LiveChannel:
 
     def _refuse(self, waiting: Waiting, reason: str, retry_after: int) -> None:
         waiting.exchange.on_gone = None
-        response = Response.of_error(ChannelUnavailable(reason, retry_after=retry_after))
+        told = Response.of_error(ChannelUnavailable(reason, retry_after=retry_after))
         cors = [header for header in waiting.headers if header[0].startswith("Access-Control-")]
-        response.headers = (*response.headers, *cors)
-        waiting.exchange.respond(response)
+        waiting.exchange.respond(
+            Response(told.status, told.body, told.content_type, (*told.headers, *cors))
+        )
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -353,10 +358,13 @@ class LiveChannel:
             self._task.cancel()
         self._ending = asyncio.create_task(self._close(), name=f"end of channel {self.key}")
         waiting, self.waiting = self.waiting, deque()
+        try:
+            self.mux.finish()
+        finally:
+            self._on_over(self, failure)
+        # Last: an answer may bring forth the next request of its connection, for this very content.
         for one in waiting:
             self._refuse(one, failure or "the channel was stopped", 1 if failure is None else 5)
-        self.mux.finish()
-        self._on_over(self, failure)
 
     async def _close(self) -> None:
         await self.supply.close()  # at once: a start of the same content is to see this stop
@@ -371,7 +379,7 @@ class LiveChannel:
         try:
             await self._identify(self)
             await self.supply.run(self._sources_of(self))
-            if self.running:  # over by itself, or cut while nobody watched
+            if self.running:  # cut while nobody watched
                 self.stop()
         except Superseded as found:
             self._hand_over(found.other)
@@ -421,7 +429,8 @@ class LiveChannel:
 
     # -- snapshot ----------------------------------------------------------------------------------
 
-    def snapshot(self, now: float) -> ChannelSnapshot:
+    def snapshot(self, now: float, *, kernel: bool = True) -> ChannelSnapshot:
+        """`kernel` False spares two system calls per viewer, and leaves out what only they know."""
         mux = self.mux
         feed = self.supply.feed
         stat = feed.stat if feed is not None else None
@@ -443,7 +452,7 @@ class LiveChannel:
             speed_up=stat.speed_up if stat is not None else None,
             downloaded=stat.downloaded if stat is not None else None,
             engine_status=stat.status if stat is not None else None,
-            viewers=tuple(mux.snapshot(viewer, now, bitrate) for viewer in mux),
+            viewers=tuple(mux.snapshot(viewer, now, bitrate, kernel=kernel) for viewer in mux),
             held=len(self.waiting),
             ring_bytes=mux.ring.size,
             ring_seconds=mux.ring.seconds,

@@ -109,6 +109,7 @@ class EnginePool:
         # sessions
         self._sessions: set[EngineSession] = set()
         self._abandoned: dict[asyncio.Task[EngineSession], frozenset[_Place]] = {}
+        self._asking: dict[asyncio.Future[None], frozenset[_Place]] = {}  # getstream under way
         self._stopping: dict[_Place, asyncio.Task[None]] = {}
         self._orphans: dict[OpenSession, int] = {}  # to be stopped -> tries left
         self._orphan_turns = asyncio.Semaphore(_STOPS_AT_ONCE)
@@ -254,8 +255,10 @@ class EnginePool:
             self._stop_soon(start.result())
 
     async def _start(self, engine: Engine, refs: tuple[ContentRef, ...]) -> EngineSession:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             await self._way_clear(_places(engine, refs))
+            self._asking[answered] = _places(engine, refs)
             known = next(filter(None, map(self._infohashes.get, refs)), None)
             if known is not None:
                 refs = tuple(dict.fromkeys((ContentRef("infohash", known), *refs)))
@@ -274,6 +277,8 @@ class EnginePool:
             raise
         finally:
             engine.starting -= 1
+            self._asking.pop(answered, None)
+            answered.set_result(None)
 
     async def _way_clear(self, places: frozenset[_Place]) -> None:
         """Wait for stops in flight of this content: one that came after our start would end ours
@@ -394,7 +399,16 @@ class EnginePool:
         task.add_done_callback(forget)
 
     async def _stop(self, session: EngineSession) -> None:
-        """The slot is free when the engine has answered, not before."""
+        """The slot is free when the engine has answered, not before.
+
+        A start of the same content that has been asked for may have its session already, though its
+        answer is still on the way: it is waited for, since this stop would end it too (§1.5).
+        """
+        while asking := {f for f, places in self._asking.items() if places & session.places}:
+            await asyncio.wait(asking)
+        if any(session.places & other.places for other in self._sessions):
+            self._leave(session)
+            return
         entry, engine = session.entry, session.engine
         answered = entry is not None and await engine.stop(entry.command_path)
         self.sessions_stopped += answered

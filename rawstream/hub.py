@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
 _FAILURES_REMEMBERED = 1000
+_SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 # Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
 _IMPATIENT_AGENTS = ("exoplayer", "media3", "tivimate", "smarters", "okhttp", "dalvik")
@@ -122,11 +123,15 @@ class ChannelHub:
         for count in itertools.count(1):
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
+            sweep = count % _TICKS_PER_SWEEP == 0
             for channel in list(self._channels):
-                channel.tick(now)
-                if count % _TICKS_PER_SWEEP == 0:
-                    channel.sweep(now)
-            if count % _TICKS_PER_SWEEP == 0:
+                try:
+                    channel.tick(now)
+                    if sweep and channel.running:
+                        channel.sweep(now)
+                except Exception:  # a bug of ours in one channel is not to stop the others' clocks
+                    logger.exception("channel %s: a tick failed", channel.label)
+            if sweep:
                 self._share(now)
 
     def _share(self, now: float) -> None:
@@ -172,6 +177,7 @@ class ChannelHub:
             raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
         if channel is None:
             channel = self._create(ref, name)
+        self._note_spelling(channel, ref)
         hold = (
             self._timeouts.hold_impatient_seconds
             if asks_again(exchange.request)
@@ -187,10 +193,13 @@ class ChannelHub:
                 infohash = ref.value  # an infohash that is on air is not asked for as an id
             if infohash is not None:
                 channel = self._by_infohash.get(infohash)
-        if channel is not None and ref not in channel.refs:
+        return channel
+
+    def _note_spelling(self, channel: LiveChannel, ref: ContentRef) -> None:
+        """One more way in which a content on air is asked for."""
+        if ref not in channel.refs and len(channel.refs) < _SPELLINGS:
             channel.refs.append(ref)
             self._by_ref[ref] = channel
-        return channel
 
     def _create(self, ref: ContentRef, name: str) -> LiveChannel:
         infohash = self.pool.known_infohash(ref)
@@ -285,15 +294,17 @@ class ChannelHub:
             if len(self._failed) < _FAILURES_REMEMBERED:
                 for ref in channel.refs:
                     self._failed[ref] = (until, failure)
+                if channel.infohash is not None:
+                    self._failed[ContentRef("infohash", channel.infohash)] = (until, failure)
 
     # -- snapshots ---------------------------------------------------------------------------------
 
-    def snapshot(self, now: float | None = None) -> HubSnapshot:
+    def snapshot(self, now: float | None = None, *, kernel: bool = True) -> HubSnapshot:
         """Everything the operator may see, at this moment. `now` is on the clock of
         `time.monotonic`.
         """
         at = time.monotonic() if now is None else now
-        channels = tuple(channel.snapshot(at) for channel in self._channels)
+        channels = tuple(channel.snapshot(at, kernel=kernel) for channel in self._channels)
         return HubSnapshot(
             channels=channels,
             engines=tuple(engine.snapshot() for engine in self.pool.engines),
@@ -305,6 +316,11 @@ class ChannelHub:
             sessions_stopped=self.pool.sessions_stopped,
             failures=self.failures,
         )
+
+    @property
+    def running(self) -> int:
+        """How many channels are on air or on their way there."""
+        return sum(channel.running for channel in self._channels)
 
     def find(self, ref: ContentRef) -> ChannelSnapshot | None:
         """The channel that runs this content, if one does."""

@@ -174,7 +174,7 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, from one snapshot, so that the numbers of one scrape belong together."""
-        snapshot: HubSnapshot = self._hub.snapshot()
+        snapshot: HubSnapshot = self._hub.snapshot(kernel=False)
         yield InfoMetricFamily("rawstream", "The program", {"version": __version__})
         uptime = self._clock() - self._started_at
         yield _GAUGE("rawstream_uptime_seconds", "Since the server began", uptime)

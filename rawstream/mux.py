@@ -61,6 +61,9 @@ class Mux:
         self._intake: Intake = PacketCutter()
         self._scanner = TsScanner()
         self._clock = PcrClock()
+        self._has_clock = False  # a PCR has come
+        self._arrival_seconds = 0.0  # media time of a stream without PCR: since its first packet
+        self._arrival_from: float | None = None
         self._any_start = False
         # -- the batch --
         self.window_seconds = 0.0
@@ -111,7 +114,11 @@ class Mux:
         size = len(chunk)
         clock = self._clock
         ring = self.ring
-        sequence = ring.append(chunk, clock.seconds, clock.follow(scan, size))
+        if scan.last_pcr is not None or self._has_clock:
+            self._has_clock = True
+            sequence = ring.append(chunk, clock.seconds, clock.follow(scan, size))
+        else:
+            sequence = ring.append(chunk, self._arrival_seconds, self._arrival_seconds)
         self.bytes_emitted += size
 
         walk = self._walk
@@ -193,10 +200,19 @@ class Mux:
             if first and self.on_entry_point is not None:
                 self.on_entry_point()
 
+    def tell_time(self, now: float) -> None:
+        """Called some times a second: a stream without PCR is timed by when its packets came."""
+        if not self._has_clock and self.bytes_emitted:
+            if self._arrival_from is None:
+                self._arrival_from = now
+            self._arrival_seconds = now - self._arrival_from
+
     @property
     def seconds(self) -> float:
-        """Media time at the head, seconds since the first PCR."""
-        return self._clock.seconds
+        """Media time at the head: seconds since the first PCR, or since the first packet if there
+        is none.
+        """
+        return self._clock.seconds if self._has_clock else self._arrival_seconds
 
     @property
     def joinable(self) -> bool:
@@ -211,7 +227,9 @@ class Mux:
     @property
     def bitrate(self) -> float:
         """Bit/s of media time over the last seconds of it; 0 while unknown."""
-        return self._clock.bitrate
+        if self._has_clock:
+            return self._clock.bitrate
+        return self.ring.size * 8 / self.ring.seconds if self.ring.seconds > 1 else 0.0
 
     @property
     def any_start(self) -> bool:
@@ -236,7 +254,7 @@ class Mux:
         its tables.
         """
         self._viewers[viewer] = None
-        entry = self.ring.entry_near(self._clock.seconds - self._limits.join_seconds)
+        entry = self.ring.entry_near(self.seconds - self._limits.join_seconds)
         if entry is None:
             viewer.move(Place.WAITING)
         else:
@@ -392,7 +410,9 @@ class Mux:
 
     # -- snapshots ---------------------------------------------------------------------------------
 
-    def snapshot(self, viewer: Viewer, now: float, bitrate: float) -> ViewerSnapshot:
+    def snapshot(
+        self, viewer: Viewer, now: float, bitrate: float, *, kernel: bool = True
+    ) -> ViewerSnapshot:
         """What the operator sees of one viewer. Lag = ring distance + unsent + unacknowledged
         (design §4.4).
         """
@@ -401,9 +421,9 @@ class Mux:
         if viewer.place is Place.HEAD:
             sent += self.bytes_emitted - viewer.head_mark
         elif viewer.place in (Place.BEHIND, Place.PAUSED) and viewer.cursor < self.ring.next:
-            distance = self._clock.seconds - self.ring.begins(viewer.cursor)
-        kernel = viewer.sink.kernel_unsent()
-        queued = viewer.sink.unsent() + (kernel[0] if kernel is not None else 0)
+            distance = self.seconds - self.ring.begins(viewer.cursor)
+        queue = viewer.sink.kernel_unsent() if kernel else None
+        queued = viewer.sink.unsent() + (queue[0] if queue is not None else 0)
         behind = distance + (queued * 8 / bitrate if bitrate > 0 else 0.0)
         return ViewerSnapshot(
             id=viewer.id,

@@ -31,6 +31,7 @@ from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.http_client import BodyStream, Ending, open_stream
 
+_FILM_LIMIT_BYTES = 1 << 40
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
@@ -45,18 +46,29 @@ class NoEngineLeft(UpstreamError):
 
 
 class FeedFailed(UpstreamError):
-    """A source failed on this engine (None: it has none); the others may still be asked."""
+    """A source failed on this engine (None: it has none); the others may still be asked.
+
+    `superseded`: another start took the session's place, so a new one may do better (§8.2 no. 6).
+    """
 
     def __init__(self, cause: UpstreamError, engine: Engine | None) -> None:
         super().__init__(cause.phase, cause.address, cause.reason, status=cause.status)
         self.engine = engine
+        self.superseded = cause.status == 403 or UNKNOWN_SESSION in cause.reason
+
+
+class _Film(UpstreamError):
+    """A content with an end. Read as fast as it comes it would be gone before it is watched."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__("open", label, "it has an end: films are not served, only what is live")
 
 
 class Feed(Protocol):
     """One running use of a source. At most one reader is open on it at any time.
 
     `gone`: known to be over, so that opening the same URL again is useless. `last_data_at`: on the
-    monotonic clock. `complete`: whether a clean end of the body is the end of the content.
+    monotonic clock.
     """
 
     label: str
@@ -69,10 +81,9 @@ class Feed(Protocol):
     def last_data_at(self) -> float: ...
     @property
     def ended(self) -> asyncio.Future[tuple[Ending, str]]: ...
-    @property
-    def complete(self) -> bool: ...
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None: ...
     async def look(self) -> None: ...
+    def end_reading(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -85,20 +96,28 @@ class Source(Protocol):
 
 
 class _Pipe:
-    """Receives a body: tells of the first piece, then steps out of the way."""
+    """Receives a body: keeps what comes until the feed is content with it, then steps out of the
+    way.
+    """
 
-    __slots__ = ("data_received", "first", "take")
+    __slots__ = ("_held", "data_received", "first", "take")
 
     def __init__(self, take: Take) -> None:
         self.take = take
+        self._held: list[bytes] = []
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.data_received: Take = self._first_piece
+        self.data_received: Take = self._hold
 
-    def _first_piece(self, data: bytes) -> None:
-        self.data_received = self.take
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
         if not self.first.done():
             self.first.set_result(None)
-        self.take(data)
+
+    def release(self) -> None:
+        self.data_received = self.take
+        for data in self._held:
+            self.take(data)
+        self._held.clear()
 
 
 class _StreamFeed:
@@ -144,13 +163,21 @@ class _StreamFeed:
         if not pipe.first.done():
             _ending, reason = stream.ended.result()
             raise UpstreamError("first byte", self.label, f"ended before a byte came ({reason})")
+        if self._is_film():
+            raise _Film(self.label)
+        pipe.release()
 
     def _leave(self) -> None:
         if self._stream is not None:
             self._stream.abort()
 
-    def _has_length(self) -> bool:
-        return self._stream is not None and "content-length" in self._stream.headers
+    def _is_film(self) -> bool:
+        """Whether it has an end: a length that can be one. Some live servers announce an absurd
+        one.
+        """
+        assert self._stream is not None, "open"
+        length = self._stream.headers.get("content-length", "")
+        return length.isdigit() and int(length) < _FILM_LIMIT_BYTES
 
 
 # -- engines ---------------------------------------------------------------------------------------
@@ -212,12 +239,8 @@ class EngineFeed(_StreamFeed):
         self._looking: asyncio.Task[None] | None = None
         self._poller = asyncio.create_task(self._poll(), name=f"stat of {session.infohash}")
 
-    @property
-    def complete(self) -> bool:
-        """Whether a clean end of the body is the end of the content, as on VOD with a known
-        length.
-        """
-        return not self.session.is_live and self._has_length()
+    def _is_film(self) -> bool:
+        return not self.session.is_live
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the reader and wait for its first byte.
@@ -276,6 +299,8 @@ class EngineFeed(_StreamFeed):
                 stream = await self._pool.open(self.session, pipe, head_seconds)
                 await self._first_byte(stream, pipe)
                 return
+            except _Film:
+                raise
             except UpstreamError as error:
                 if error.status is not None and error.status < 500:
                     raise  # 403: superseded (§1.5)
@@ -332,15 +357,16 @@ class EngineFeed(_StreamFeed):
 
     async def close(self) -> None:
         """Leave the reader, stop the session."""
-        self._end_reading()
+        self.end_reading()
         await self._pool.stop(self.session)
 
     async def forget(self) -> None:
         """Leave the reader, stop nothing: another owner has this content."""
-        self._end_reading()
+        self.end_reading()
         await self._pool.forget(self.session)
 
-    def _end_reading(self) -> None:
+    def end_reading(self) -> None:
+        """Not a byte and not a question more; the session is left as it is."""
         self._poller.cancel()
         if self._looking is not None:
             self._looking.cancel()
@@ -383,10 +409,6 @@ class DirectFeed(_StreamFeed):
         self._policy = policy
         self._timeouts = timeouts
         self._limits = limits
-
-    @property
-    def complete(self) -> bool:
-        return self._has_length()
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the stream and wait for its first byte; only the first of `patience` counts, as
@@ -459,6 +481,9 @@ class DirectFeed(_StreamFeed):
 
     async def look(self) -> None:
         """A plain stream has nobody to ask."""
+
+    def end_reading(self) -> None:
+        self._leave()
 
     async def close(self) -> None:
         self._leave()

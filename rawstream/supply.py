@@ -20,7 +20,6 @@ from typing import Any, Protocol
 from rawstream.config import Timeouts
 from rawstream.engine_client import Engine
 from rawstream.errors import UpstreamError, UpstreamTimeout
-from rawstream.http_client import Ending
 from rawstream.mpegts import PacketCutter
 from rawstream.mux import Mux
 from rawstream.sources import EngineFeed, Feed, FeedFailed, NoEngineLeft, Source
@@ -30,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 _PROOF_SECONDS = 5.0  # media a new source must bring before the ladder is as good as new
 _TAIL_SECONDS = 3.0  # media looked at to know where the old timeline ended
-_TAIL_BYTES = 8 * 1024 * 1024
+_TAIL_BYTES = 2 * 1024 * 1024
+_NO_STREAM_BYTES = 512 * 1024  # so much without a packet in it is no transport stream
 _STARVED_SHARE = 0.1  # of real time: less media than this is no stream, whatever bytes trickle in
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
 
@@ -62,6 +62,7 @@ class Supply:
         self._sources: Sequence[Source] = ()
         self.feed: Feed | None = None
         self._spare: Feed | None = None
+        self._spare_until = 0.0
         self._leaving: set[asyncio.Task[None]] = set()
         self._splice: Splice | None = None  # the last one: it knows how clocks were shifted
         # -- the ladder --
@@ -76,14 +77,17 @@ class Supply:
         self.last_error: str | None = None
 
     async def run(self, sources: Sequence[Source]) -> None:
-        """Start, watch and recover until the content ends by itself or nobody wants it any more.
+        """Start, watch and recover; returns when the source is lost while nobody wants it.
 
         Raises UpstreamError when no source can be had, or comes back in time, and whatever the
         owner's `claim` raises.
         """
         self._sources = sources
         await self._climb_once()
-        while await self._watch() and self._owner.wanted:
+        while True:
+            await self._watch()
+            if not self._owner.wanted:
+                return
             await self._recover()
 
     async def close(self) -> None:
@@ -104,6 +108,7 @@ class Supply:
         engine = self.feed.engine if self.feed is not None else None
         if self._spare is None and isinstance(feed, EngineFeed) and feed.engine is engine:
             self._spare = feed
+            self._spare_until = time.monotonic() + 2 * self._timeouts.silence_act_seconds
         else:
             self._leave(feed)
 
@@ -111,6 +116,7 @@ class Supply:
         """Stop it without waiting: a hanging engine must not delay the next one. A start of the
         same content on the same engine waits for the stop by itself.
         """
+        feed.end_reading()  # at once: not a byte of it may reach the next one's splice
         task = asyncio.create_task(feed.close(), name=f"leave {feed.label}")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -122,6 +128,7 @@ class Supply:
         failure: UpstreamError | None = None
         for source in self._sources:
             avoid: list[Engine] = []
+            superseded = False
             while True:
                 try:
                     await self._open(source, avoid, self._start_patience())
@@ -134,6 +141,9 @@ class Supply:
                 except FeedFailed as error:
                     failure = error
                     self.last_error = error.reason
+                    if error.superseded and not superseded:
+                        superseded = True  # once: two who take it from each other never end
+                        continue
                     if error.engine is None:
                         break
                     avoid.append(error.engine)
@@ -149,8 +159,8 @@ class Supply:
         """Start a source and wait for its first byte. Raises FeedFailed, NoEngineLeft, and what
         `claim` raises.
         """
-        self.opens += 1
         feed = await source.start(avoid)
+        self.opens += 1
         self.feed = feed
         try:
             self._owner.claim(feed)
@@ -172,7 +182,7 @@ class Supply:
         mux = self._mux
         splice: Splice | None = None
         spliced = asyncio.Event()
-        if mux.joinable:
+        if mux.joinable or mux.viewers:
             mux.flush()
             shown = end_of(mux.ring.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
             splice = Splice(
@@ -209,10 +219,8 @@ class Supply:
 
     # -- watching ----------------------------------------------------------------------------------
 
-    async def _watch(self) -> bool:
-        """Until the source must be left. True: recover; False: the content is over, at its natural
-        end.
-        """
+    async def _watch(self) -> None:
+        """Until the source must be left. Raises UpstreamError when what comes is no stream."""
         feed = self.feed
         assert feed is not None, "a source is open"
         timeouts = self._timeouts
@@ -224,10 +232,12 @@ class Supply:
             now = time.monotonic()
             if feed.ended.done():
                 ending, reason = feed.ended.result()
-                if ending is Ending.EOF and feed.complete:
-                    return False
                 return self._must_go(feed, f"the source ended ({reason or ending.value})")
             self._note_progress()
+            self._check_format(feed, now)
+            if self._spare is not None and (self._spare.gone or now >= self._spare_until):
+                self._leave(self._spare)  # ours was not cut: the slot is somebody else's
+                self._spare = None
             window = now - window_from
             if window >= 2 * timeouts.silence_act_seconds:
                 media = self._mux.seconds - media_from
@@ -242,7 +252,11 @@ class Supply:
             if not looked:
                 looked = True
                 downloaded = feed.stat.downloaded or 0
-                await feed.look()
+                look = asyncio.create_task(feed.look(), name=f"look at {feed.label}")
+                waits: set[asyncio.Future[Any]] = {look, feed.ended}
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if feed.ended.done():
+                    continue
             if feed.gone:
                 return self._must_go(feed, "silent, and its session is gone")
             if silence >= timeouts.silence_act_seconds:
@@ -252,9 +266,23 @@ class Supply:
                     feed, f"silent for {silence:.1f} s{', though it loads' if loads else ''}"
                 )
 
-    def _must_go(self, feed: Feed, why: str) -> bool:
+    def _must_go(self, feed: Feed, why: str) -> None:
         self.last_error = f"{feed.label}: {why}"
-        return True
+
+    def _check_format(self, feed: Feed, now: float) -> None:
+        """Before anybody could be let in: bytes that will never be a stream are a failure with a
+        reason, not a long start.
+        """
+        mux = self._mux
+        if mux.joinable or mux.viewers or self.first_data_at is None:
+            return
+        wait = self._timeouts.random_access_wait_seconds
+        if not mux.bytes_emitted and (
+            mux.bytes_in >= _NO_STREAM_BYTES or now - self.first_data_at >= wait
+        ):
+            raise UpstreamError("read", feed.label, "what comes is no MPEG transport stream")
+        if now - self.first_data_at >= 2 * wait:
+            raise UpstreamError("read", feed.label, "nothing in it that a decoder could start with")
 
     def _note_progress(self) -> None:
         """Once a recovered source has brought some seconds of media, the ladder is as good as
@@ -317,6 +345,8 @@ class Supply:
                         self._owner.supply_back()
                         return
                     except NoEngineLeft as error:
+                        if error.full and await self._owner.make_room():
+                            continue
                         last = last or error
                         break
                     except FeedFailed as error:

@@ -12,9 +12,11 @@ import contextlib
 import logging
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import uvloop
 
@@ -38,6 +40,7 @@ class Worker:
         self.hub: ChannelHub
         self.server: Server
         self._stopping: asyncio.Task[None] | None = None
+        self._forced = asyncio.Event()
 
     async def start(self) -> None:
         """Prepare the data directory, stop a former life's sessions, listen.
@@ -46,7 +49,7 @@ class Worker:
         """
         config = self.config
         try:
-            await asyncio.to_thread(config.data.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_prepare_directory, config.data)
         except OSError as error:
             raise ConfigError("data", f"'{config.data}' can't be used: {error.strerror}") from error
         self.hub = ChannelHub(config, StopJournal(config.data), own_ports=self._own_ports)
@@ -80,11 +83,25 @@ class Worker:
         cut = await self.server.shutdown(grace)
         if cut:
             logger.warning("%d connection(s) had to be cut", cut)
-        await channels
+        forced = asyncio.create_task(self._forced.wait(), name="second signal")
+        await asyncio.wait({channels, forced}, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if not channels.done():
+            logger.warning("engines still asked to stop are left; the next start asks them again")
+            channels.cancel()
+        await asyncio.gather(channels, return_exceptions=True)
 
     def force(self) -> None:
-        """Cut what the graceful stop still waits for."""
+        """Cut what the graceful stop still waits for: viewers, and engines that don't answer."""
+        self._forced.set()
         self.server.force()
+
+
+def _prepare_directory(path: Path) -> None:
+    """Make it, and see that it takes a file. Raises OSError."""
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        pass
 
 
 def raise_descriptor_limit() -> int:

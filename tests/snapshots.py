@@ -123,8 +123,12 @@ class ShownHub:
     def watch(self, ref: ContentRef, exchange: Any, **_more: Any) -> None:
         self.watched.append((ref, exchange))
 
-    def snapshot(self, now: float | None = None) -> HubSnapshot:
+    def snapshot(self, now: float | None = None, *, kernel: bool = True) -> HubSnapshot:
         return self.shown
+
+    @property
+    def running(self) -> int:
+        return sum(c.state not in ("idle", "stopping", "failed") for c in self.shown.channels)
 
     def find(self, ref: ContentRef) -> ChannelSnapshot | None:
         for found in self.shown.channels:

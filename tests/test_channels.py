@@ -13,6 +13,7 @@ from ts_clips import decode
 
 from rawstream.channels import _MOVES, RUNNING, ChannelState
 from rawstream.config import Timeouts
+from rawstream.engine_client import ContentRef, Engine, Granted
 from rawstream.errors import UpstreamError
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
@@ -136,6 +137,40 @@ async def test_when_nobody_can_resolve_an_id_the_start_itself_merges_the_channel
         await until(lambda: made.snapshot.engines[0].sessions == 0, "every session given back")
 
 
+@pytest.mark.parametrize("mode", ["supersede", "shared"])
+@pytest.mark.parametrize(("infohash_seconds", "id_seconds"), [(0.6, 0.2), (0.2, 0.6)])
+async def test_two_starts_of_one_content_whose_answers_cross_end_in_one_channel_that_plays(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    infohash_seconds: float,
+    id_seconds: float,
+) -> None:
+    """The engine has both sessions before either answer arrives: no stop may end the other."""
+    contents = quick_contents()
+    content = contents[0]
+    content.fault("status", where="files", status=500)
+    late = {"infohash": infohash_seconds, "content_id": id_seconds}
+    getstream = Engine.getstream
+
+    async def answers_late(self: Engine, ref: ContentRef) -> Granted:
+        granted = await getstream(self, ref)
+        await asyncio.sleep(late[ref.kind])
+        return granted
+
+    monkeypatch.setattr(Engine, "getstream", answers_late)
+    async with stage(tmp_path, contents, mode=mode) as made:
+        players = await asyncio.gather(
+            made.play(f"infohash={content.infohash}"), made.play(f"content_id={content.content_id}")
+        )
+        await asyncio.gather(*(player.more(MUCH) for player in players))
+        assert len(made.snapshot.channels) == 1
+        for player in players:
+            player.leave()
+        await until(lambda: made.channel() is None, "the end")
+        await until(lambda: made.snapshot.engines[0].sessions == 0, "every slot is free")
+
+
 # -- the end ------------------------------------------------------------------------------------
 
 
@@ -208,14 +243,11 @@ async def test_closing_the_server_ends_the_streams_and_stops_the_sessions(tmp_pa
         assert [content.counters.stops for content in contents[:2]] == [1, 1]
 
 
-async def test_a_film_ends_with_its_last_byte_and_not_with_a_recovery(tmp_path: Path) -> None:
+async def test_a_film_is_refused_with_its_reason_and_its_session_stopped(tmp_path: Path) -> None:
     film = vod_content()
-    film.speed = 50
     async with stage(tmp_path, [film]) as made:
-        player = await made.play(film)
-        await until(lambda: player.over, "the film's end")
-        player.assert_plays()
-        assert film.counters.opens == 1
+        error = await refused(made, f"id={film.content_id}")
+        assert error.status == 503 and "films are not served" in error.reason
         await until(lambda: film.counters.stops == 1, "the stop")
 
 
@@ -273,6 +305,33 @@ async def test_an_answer_of_odd_shape_plays(tmp_path: Path, kind: str) -> None:
         player = await made.play(contents[0])
         await player.more(SOME)
         player.assert_plays()
+
+
+async def test_a_session_superseded_while_it_starts_is_made_anew(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("status", where="playback", status=403, text="Forbidden", times=1)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(f"infohash={contents[0].infohash}")
+        await player.more(SOME)
+        assert contents[0].counters.opens == 2
+        player.assert_plays()
+
+
+async def test_a_refusal_answers_the_next_request_of_the_same_connection_too(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path, quick_contents()) as made:
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        request = f"GET /ace/getstream?id={'ab' * 20} HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(request.encode() * 3)
+        for _ in range(3):
+            async with asyncio.timeout(20):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 503 ")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                assert b"failed to load content" in await reader.readexactly(length)
+        assert made.snapshot.held == 0
+        writer.close()
 
 
 async def test_a_held_viewer_is_told_503_in_time_and_the_start_goes_on(tmp_path: Path) -> None:

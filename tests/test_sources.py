@@ -112,7 +112,7 @@ async def test_a_feed_brings_bytes_and_ends_with_one_stop() -> None:
         await until(lambda: made.taken.bytes > 100_000)
         assert feed.infohash == made.content.infohash
         assert feed.engine is made.pool.engines[0]
-        assert (feed.gone, feed.complete, feed.ended.done()) == (False, False, False)
+        assert (feed.gone, feed.ended.done()) == (False, False)
         assert feed.last_data_at > 0
         await feed.close()
         await feed.close()
@@ -296,14 +296,14 @@ async def test_an_engine_that_died_is_gone() -> None:
         assert made.pool.engines[0].state is EngineState.DOWN
 
 
-async def test_a_film_is_complete_at_its_end() -> None:
+async def test_a_film_is_refused_before_a_byte_of_it_is_taken() -> None:
     async with on_air() as made:
         film = made.simulator.add(vod_content())
         feed = await made.feed(film)
-        await feed.open(made.taken.take, patience=LONG)
-        await until(feed.ended.done)
-        assert feed.ended.result()[0] is Ending.EOF
-        assert feed.complete
+        with pytest.raises(FeedFailed, match="films are not served"):
+            await feed.open(made.taken.take, patience=LONG)
+        assert made.taken.bytes == 0
+        await feed.close()
 
 
 async def test_leaving_in_the_middle_of_an_opening_leaves_no_reader() -> None:
@@ -521,18 +521,32 @@ async def test_a_direct_source_brings_bytes_until_it_ends() -> None:
         taken = Taken()
         await feed.open(taken.take, patience=LONG)
         assert (await feed.ended)[0] is Ending.EOF
-        assert (taken.bytes, feed.complete, feed.engine, feed.infohash) == (940, False, None, None)
+        assert (taken.bytes, feed.engine, feed.infohash) == (940, None, None)
         assert raw.requests == ["GET /tv.ts?x=1"]
         await feed.look()
         await feed.close()
 
 
-async def test_a_direct_source_with_a_length_is_complete_at_its_end() -> None:
+@pytest.mark.parametrize("length", [188, 1 << 39])
+async def test_a_direct_source_with_a_length_is_a_film_and_refused(length: int) -> None:
     async with RawEngine() as raw:
-        raw.answers["/film.ts"] = http(b"G" * 188)
-        feed = await direct(raw.url + "/film.ts").start(())
-        await feed.open(Taken().take, patience=LONG)
-        assert feed.complete
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+        raw.answers["/film.ts"] = head + b"G" * 188
+        taken = Taken()
+        with pytest.raises(FeedFailed, match="films are not served"):
+            feed = await direct(raw.url + "/film.ts").start(())
+            await feed.open(taken.take, patience=LONG)
+        assert taken.bytes == 0
+
+
+async def test_a_live_server_that_announces_an_absurd_length_is_live() -> None:
+    async with RawEngine() as raw:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {(1 << 63) - 1}\r\n\r\n".encode()
+        raw.answers["/live.ts"] = head + b"G" * 188
+        taken = Taken()
+        feed = await direct(raw.url + "/live.ts").start(())
+        await feed.open(taken.take, patience=LONG)
+        assert taken.bytes == 188
 
 
 @pytest.mark.parametrize(
@@ -573,7 +587,7 @@ async def test_redirects_are_judged_hop_by_hop_and_relative_ones_stay() -> None:
     async with RawEngine() as raw, RawEngine() as other:
         raw.answers["/a"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/b/c\r\n\r\n".encode()
         other.answers["/b/c"] = b"HTTP/1.1 301 F\r\nLocation: d?e\r\n\r\n"
-        other.answers["/b/d"] = http(b"G" * 188)
+        other.answers["/b/d"] = http(b"G" * 188, length=False)
         policy = Everywhere()
         feed = await direct(raw.url + "/a", policy).start(())
         await feed.open(Taken().take, patience=LONG)
@@ -629,7 +643,7 @@ async def test_a_redirect_to_where_nobody_may_go_is_refused(target: str) -> None
 
 async def test_what_was_judged_is_connected_to_and_the_host_is_still_named() -> None:
     async with RawEngine() as raw:
-        raw.answers["/"] = http(b"G" * 188)
+        raw.answers["/"] = http(b"G" * 188, length=False)
         port = raw.url.rpartition(":")[2]
         policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
         feed = await direct(f"http://tv.example:{port}/a", policy).start(())
@@ -639,7 +653,7 @@ async def test_what_was_judged_is_connected_to_and_the_host_is_still_named() -> 
 
 async def test_the_next_address_is_tried_when_one_does_not_accept() -> None:
     async with RawEngine() as raw:
-        raw.answers["/"] = http(b"G" * 188)
+        raw.answers["/"] = http(b"G" * 188, length=False)
         port = raw.url.rpartition(":")[2]
         for addresses in (("127.0.0.9", "127.0.0.1"), ("::1", "127.0.0.1")):
             policy = Everywhere(tv_example=Allowed(addresses, True))
@@ -697,7 +711,7 @@ async def secure(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(http(b"G" * 188))
+        writer.write(http(b"G" * 188, length=False))
         await writer.drain()
         writer.close()
 

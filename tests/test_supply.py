@@ -34,7 +34,6 @@ class FakeFeed:
         self.gone = False
         self.last_data_at = 0.0
         self.ended: asyncio.Future[tuple[Ending, str]] = asyncio.get_running_loop().create_future()
-        self.complete = False
         self.number = number
         self._source = source
 
@@ -42,18 +41,21 @@ class FakeFeed:
         self._source.log.append(f"open {self.number}")
         self.ended = asyncio.get_running_loop().create_future()
         script = next(self._source.script, "silent")
+        if script == "superseded":
+            error = UpstreamError("open", self.label, "superseded", status=403)
+            raise FeedFailed(error, self.engine)
         if script == "refuse":
             raise FeedFailed(UpstreamError("open", self.label, "refused"), self.engine)
         self.last_data_at = time.monotonic()
-        take(H264)
+        take(b"no packets here\n" * 65_536 if script == "text" else H264)
         if script == "cut":
             self.ended.set_result((Ending.CUT, "cut"))
-        elif script == "end":
-            self.complete = True
-            self.ended.set_result((Ending.EOF, "complete"))
 
     async def look(self) -> None:
         self._source.log.append("look")
+
+    def end_reading(self) -> None:
+        pass
 
     async def close(self) -> None:
         self._source.log.append(f"close {self.number}")
@@ -72,8 +74,11 @@ class FakeSource:
         self.log: list[str] = []
         self.started: list[int] = []
         self.starts = 0
+        self.full_after = 99
 
     async def start(self, avoid: Collection[Engine]) -> Any:
+        if self.starts >= self.full_after:
+            raise NoEngineLeft("full", full=True)
         free = [n for n, engine in enumerate(self.engines) if engine not in avoid]
         if not free:
             raise NoEngineLeft("no other engine to ask")
@@ -88,12 +93,14 @@ class FakeOwner:
 
     def __init__(self) -> None:
         self.wanted = True
+        self.asked_for_room = 0
         self.told: list[str] = []
 
     def claim(self, feed: Any) -> None:
         pass
 
     async def make_room(self) -> bool:
+        self.asked_for_room += 1
         return False
 
     def supply_lost(self) -> None:
@@ -116,13 +123,46 @@ async def closed(supply: Supply, run: asyncio.Task[None]) -> None:
     await supply.close()
 
 
-async def test_a_content_that_ends_by_itself_ends_the_supply() -> None:
-    supply, owner = made()
-    source = FakeSource("end")
-    await supply.run([source])
+async def test_bytes_that_are_no_stream_are_refused_with_their_reason() -> None:
+    supply, _owner = made()
+    source = FakeSource("text")
+    with pytest.raises(UpstreamError, match="no MPEG transport stream"):
+        await supply.run([source])
     await supply.close()
-    assert source.log == ["start 1", "open 1", "close 1"]
-    assert owner.told == []
+
+
+async def test_a_superseded_session_is_made_anew_once() -> None:
+    supply, _owner = made()
+    source = FakeSource("superseded", "superseded", "play")
+    with pytest.raises(UpstreamError, match="superseded"):
+        await supply.run([source])
+    await supply.close()
+    again = FakeSource("superseded", "play")
+    run = asyncio.create_task(supply.run([again]))
+    await until(lambda: again.log.count("open 2") == 1, "a new session")
+    await closed(supply, run)
+
+
+async def test_a_recovery_asks_for_room_on_a_full_engine() -> None:
+    supply, owner = made()
+    source = FakeSource("cut", "refuse", "play")
+    source.full_after = 1
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: owner.asked_for_room == 1, "room is asked for")
+    source.full_after = 99
+    await until(lambda: "back" in owner.told, "it is back")
+    await closed(supply, run)
+
+
+async def test_a_spare_session_gives_its_slot_back_when_ours_goes_on() -> None:
+    supply, _owner = made()
+    source = FakeSource("play")
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: supply.feed is not None and source.log == ["start 1", "open 1"], "it plays")
+    other = FakeFeed(source, None, 9)
+    supply._spare, supply._spare_until = other, 0.0
+    await until(lambda: "close 9" in source.log, "the spare is left")
+    await closed(supply, run)
 
 
 async def test_a_cut_is_answered_with_the_same_url_once_and_then_a_new_session() -> None:

@@ -34,12 +34,15 @@ def config(data: Path, **values: object) -> Config:
 
 
 @asynccontextmanager
-async def served(data: Path, engine: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def served(
+    data: Path, engine: str, **settings: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """`rawstream serve` as a process of its own; its port is read from what it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rawstream", "serve"),
         *("--host", "127.0.0.1", "--port", "0", "--engine", engine, "--data", str(data)),
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {f"RAWSTREAM_{name}": value for name, value in settings.items()},
     )
     try:
         assert process.stderr is not None
@@ -57,6 +60,12 @@ async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError) as info:
         await Worker(config(tmp_path / "file" / "data")).start()
+    assert info.value.field == "data"
+
+
+async def test_a_data_directory_that_takes_no_file_is_named() -> None:
+    with pytest.raises(ConfigError) as info:
+        await Worker(config(Path("/proc/sys/net"))).start()
     assert info.value.field == "data"
 
 
@@ -142,9 +151,11 @@ async def test_the_first_signal_ends_in_order(tmp_path: Path) -> None:
 async def test_the_second_signal_cuts_what_the_first_waits_for(tmp_path: Path) -> None:
     contents = quick_contents()
     contents[0].fault("hang", where="stop")
+    # only the second signal can end it in time: each wait of the first is an hour
+    hours = {f"TIMEOUTS__{name}_SECONDS": "3600" for name in ("SHUTDOWN", "DRAIN", "ENGINE_STOP")}
     async with (
         EngineSimulator(contents, latency=0.0) as engine,
-        served(tmp_path, engine.url) as (process, port),
+        served(tmp_path, engine.url, **hours) as (process, port),
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
         query = f"id={contents[0].content_id}"
@@ -152,6 +163,7 @@ async def test_the_second_signal_cuts_what_the_first_waits_for(tmp_path: Path) -
         await reader.readexactly(100)
         writer.transport.pause_reading()
         process.send_signal(signal.SIGTERM)
+        await until(lambda: contents[0].counters.faults == 1, "it asks the engine to stop")
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
         writer.transport.abort()

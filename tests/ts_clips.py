@@ -133,7 +133,7 @@ def decode(data: bytes, *, torn: bool = False) -> Decoded:
                     assert not packet.is_corrupt, packet
                     try:
                         frames = packet.decode()
-                    except av.error.InvalidDataError:
+                    except av.error.FFmpegError:
                         if not torn:
                             raise
                         units.append(packet.dts or 0)
