@@ -377,6 +377,30 @@ def test_finish_ends_every_sink_after_what_waits_was_sent(turns: Turns) -> None:
     assert mux.viewers == 0
 
 
+def without_pcr(data: bytes) -> bytes:
+    """The same stream with every PCR_flag cleared."""
+    out = bytearray(data)
+    for at in range(0, len(out), PACKET_SIZE):
+        if out[at + 3] & 0x20 and out[at + 4]:
+            out[at + 5] &= ~0x10
+    return bytes(out)
+
+
+def test_a_stream_without_pcr_is_timed_by_when_its_packets_came(turns: Turns) -> None:
+    mux = make(turns, ring_seconds=1, ring_bytes=188 * 1024, join_seconds=0.5)
+    silent = without_pcr(H264)
+    for number, piece in enumerate(pieces(silent * 3, 188 * 50)):
+        mux.feed(piece)
+        mux.tell_time(100.0 + number * 0.1)
+    lasted = (len(silent) * 3 // (188 * 50)) * 0.1
+    assert mux.seconds == pytest.approx(lasted, abs=0.2)
+    assert mux.ring.seconds < lasted, "old chunks go, and not only at the cap"
+    entry = mux.ring.entry_near(mux.seconds - 0.5)
+    assert entry is not None
+    assert mux.seconds - entry.seconds < 2.5
+    assert mux.bitrate > 0
+
+
 def test_one_channel_waits_for_company_when_its_viewers_ask_for_more_writes_than_there_are() -> (
     None
 ):
