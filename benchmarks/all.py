@@ -1,6 +1,6 @@
 """All benchmarks with the floors of the design, one after the other, and a verdict for each.
 
-This is what `make bench` runs. Wants a quiet machine; takes about half an hour, with `--quick` a
+This is what `make bench` runs. Wants a quiet machine; takes about 45 minutes, with `--quick` a
 third of that. Each program can be run alone and tells by `--help` what else it takes.
 
 Run: `python benchmarks/all.py [--quick] [--only fanout,join]`. Exit status 1: a floor is missed or
