@@ -17,6 +17,9 @@ import av.logging
 from rawstream.psi import crc32_mpeg
 
 PACKET = 188
+# What FFmpeg said last time is no reason to leave it out this time.
+av.logging.set_skip_repeated(False)
+
 RATE = 25
 PICTURES = 60
 
