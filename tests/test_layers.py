@@ -146,3 +146,9 @@ def test_the_reader_of_imports_sees_every_way_of_writing_one() -> None:
         "def late():\n    from rawstream.cli import main\n"
     )
     assert ours(source) == {"mux", "channels", "errors", "cli"}
+
+
+def test_the_module_map_shows_every_module_in_its_order() -> None:
+    text = (PACKAGE.parent / "docs" / "modules.md").read_text()
+    shown = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert tuple(shown) == ORDER
