@@ -21,7 +21,7 @@ from lxml import etree
 
 from rawstream.errors import FormatError
 from rawstream.unpack import Unpacker
-from rawstream.xml_text import TextDecoder, is_html, mended_markup, only_elements
+from rawstream.xml_text import TextDecoder, is_html, mended_markup, only_elements, sections
 
 # What can be wrong with a document whose rest is good.
 WarningKind = Literal[
@@ -45,8 +45,7 @@ _FIRST_ELEMENT: Final = re.compile(r"<([A-Za-z_][\w.:-]*)")
 _ELEMENT: Final = re.compile(r"<(programme|channel)(?=[\s/>])")
 _EMPTY_ELEMENT: Final = re.compile(r"<\w+(?:\s+[^<>]*)?/>")
 _ELEMENT_START_CHARACTERS: Final = len("<programme")
-_SECTION: Final = re.compile(r"<!--|<!\[CDATA\[|<\?(?=[A-Za-z])")
-_SECTION_END: Final = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
+_ELEMENT_END: Final = re.compile(r"</(?:programme|channel)\s*>")
 
 # a text whose end tag is missing: another one begins before it
 _UNCLOSED: Final = re.compile(
@@ -373,25 +372,16 @@ class ElementReader:
 
 def _end_of_elements(text: str) -> int:
     """Behind the last end of a channel or programme that is in no comment, CDATA section or PI."""
-    stop = len(text)
-    while True:
-        at = max(text.rfind("</programme", 0, stop), text.rfind("</channel", 0, stop))
-        if at < 0:
-            return 0
-        end = text.find(">", at, stop) + 1
-        section = _open_section(text, end) if end else at
-        if section < 0:
-            return end
-        stop = section
-
-
-def _open_section(text: str, stop: int) -> int:
-    """Where before `stop` one of these begins that has not ended there, or -1."""
-    at = 0
-    while found := _SECTION.search(text, at, stop):
-        closer = _SECTION_END[found[0]]
-        end = text.find(closer, found.end(), stop)
-        if end < 0:
-            return found.start()
-        at = end + len(closer)
-    return -1
+    ends = [found.end() for found in _ELEMENT_END.finditer(text)]
+    hidden = []
+    for section in sections(text):
+        hidden.append(section)
+        if section.stop < 0:
+            break  # it may end in text to come, and hide all from here on
+    while ends:
+        while hidden and hidden[-1].start > ends[-1]:
+            hidden.pop()
+        if not hidden or 0 <= hidden[-1].stop < ends[-1]:
+            return ends[-1]
+        ends.pop()
+    return 0

@@ -11,8 +11,9 @@ from __future__ import annotations
 import codecs
 import html
 import re
+from collections.abc import Iterator
 from html.entities import html5
-from typing import Final
+from typing import Final, NamedTuple
 
 from charset_normalizer import from_bytes
 
@@ -199,9 +200,8 @@ class TextDecoder:
 
 # -- markup --
 
-_APART: Final = re.compile(  # what is no text of an element: comment (2.5), PI (2.6), CDATA (2.7)
-    r"<!--.*?-->|<\?[A-Za-z].*?\?>|<!\[CDATA\[(.*?)\]\]>", re.DOTALL
-)
+_SECTION: Final = re.compile(r"<!--|<!\[CDATA\[|<\?(?=[A-Za-z])")
+_SECTION_END: Final = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
 _REFERENCE: Final = re.compile(  # and any ampersand that begins none; 4.6 has the predefined ones
     r"&(?!(?:amp|lt|gt|quot|apos);)(#[0-9]{1,8};|#[xX][0-9a-fA-F]{1,6};|\w{2,32};)?"
 )
@@ -243,11 +243,48 @@ def unescaped_again(text: str) -> str:
     )
 
 
+class Section(NamedTuple):
+    """A comment (2.5), processing instruction (2.6) or CDATA section (2.7): the place of it whole,
+    and of what is in it. One that does not end has `stop` -1.
+    """
+
+    kind: str  # '<!--', '<?' or '<![CDATA['
+    start: int
+    inner: int
+    inner_stop: int
+    stop: int
+
+
+def sections(text: str) -> Iterator[Section]:
+    """The sections of a piece of XML, in order; what begins in one is none.
+
+    One that does not end is passed over behind its beginning: its author may have meant none.
+    """
+    at = 0
+    endless: set[str] = set()  # looking for their ends again would take a square of time
+    while found := _SECTION.search(text, at):
+        kind, at = found[0], found.end()
+        end = -1 if kind in endless else text.find(_SECTION_END[kind], at)
+        if end >= 0:
+            at = end + len(_SECTION_END[kind])
+            yield Section(kind, found.start(), found.end(), end, at)
+        elif kind not in endless:
+            endless.add(kind)
+            yield Section(kind, found.start(), found.end(), -1, -1)
+
+
 def only_elements(text: str) -> str:
     """A piece of XML content without comments and processing instructions, CDATA as plain text."""
-    if "<!" not in text and "<?" not in text:
-        return text
-    return _APART.sub(lambda found: _escaped(found[1] or ""), text)
+    pieces = []
+    at = 0
+    for section in sections(text):
+        if section.stop >= 0:
+            pieces.append(text[at : section.start])
+            if section.kind == "<![CDATA[":
+                pieces.append(_escaped(text[section.inner : section.inner_stop]))
+            at = section.stop
+    pieces.append(text[at:])
+    return "".join(pieces)
 
 
 def mended_markup(text: str) -> str:

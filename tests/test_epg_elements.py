@@ -73,12 +73,23 @@ def test_an_end_tag_in_a_comment_section_or_instruction_ends_nothing() -> None:
         assert titles(text) == [f"a{kept}b", "c"]
 
 
+def test_a_comment_hides_elements_though_its_end_comes_in_a_later_piece() -> None:
+    text = f"<tv>{WHOLE.format('a')}<!-- <?x y?> {WHOLE.format('b')} -->{WHOLE.format('c')}</tv>"
+    for size in (0, 1, 30):
+        assert titles(text, size=size) == ["a", "c"]
+
+
 def test_a_comment_that_never_ends_hides_nothing() -> None:
     text = f"<tv>{WHOLE.format('a')}<!-- {WHOLE.format('b')}{WHOLE.format('c')}</tv>"
     found, reader, findings = elements(text)
     assert [title for _, title in found] == ["a", "b", "c"]
     assert reader.complete
     assert findings.counts == {"markup": 1}
+
+
+def test_many_ends_in_comments_take_no_square_of_time() -> None:
+    hidden = "<!--</programme>-->" * 30_000  # minutes, if each were looked at from the beginning
+    assert titles(f"<tv>{hidden}{WHOLE.format('a')}</tv>", batch_characters=50_000) == ["a"]
 
 
 def test_the_root_is_not_looked_for_in_comments() -> None:

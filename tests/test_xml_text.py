@@ -18,6 +18,7 @@ from rawstream.xml_text import (
     is_html,
     mended_markup,
     only_elements,
+    sections,
     unescaped_again,
     without_html,
     without_invalid_characters,
@@ -194,6 +195,17 @@ def test_text_that_is_not_xml_says_the_same_afterwards(ugly: str, text: str) -> 
 def test_comments_and_instructions_go_and_sections_become_text() -> None:
     ugly = "a<!-- <b> & -->b<?php echo '<c>' ?><![CDATA[<d> & &amp; <!-- -->]]>e"
     assert only_elements(ugly) == "ab&lt;d&gt; &amp; &amp;amp; &lt;!-- --&gt;e"
+
+
+def test_a_section_that_does_not_end_is_text_and_hides_no_other() -> None:
+    assert only_elements("a<!-- b<?x?>c<![CDATA[<]]>d") == "a<!-- bc&lt;d"
+    kinds = [(section.kind, section.stop) for section in sections("<!-- <!-- <?x?>")]
+    assert kinds == [("<!--", -1), ("<?", 15)]
+
+
+def test_many_sections_that_do_not_end_take_no_square_of_time() -> None:
+    text = "<!--<![CDATA[<?x" * 40_000  # minutes, if each looked for its end by itself
+    assert only_elements(text) == text
 
 
 def test_markup_that_is_right_stays_as_it_is() -> None:
