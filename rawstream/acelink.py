@@ -140,7 +140,7 @@ def name_in(text: str) -> str:
         return ""
     last = unquote(path.rstrip("/").rpartition("/")[2])
     stem, dot, ending = last.rpartition(".")
-    return (stem if dot and stem and ending.isalnum() and len(ending) <= 8 else last) or host
+    return (stem if dot and stem and ending.isalnum() and len(ending) <= 9 else last) or host
 
 
 def _read(text: str, depth: int) -> Link:

@@ -124,7 +124,6 @@ class TextLines:
         yield from self._cut(self._as_ascii_superset(b"", final=True))
         if self._held and not self.damage:
             yield self._line(b"".join(self._held))
-        self._held.clear()
 
     def _unpacked(self) -> Iterator[Line]:
         while piece := self._unpacker.read():

@@ -130,6 +130,7 @@ def test_a_link_is_read_by_its_spelling(text: str, kind: Kind, value: str) -> No
         f"nomagnet:?xt=urn:btih:{HASH}",
         f"{ENGINE}/ace/getstream",
         f"{ENGINE}/ace/getstream?id=77",
+        f"{ENGINE}/ace/getstream?id={BASE32}",
         f"{ENGINE}/ace/getstream?content_id={HASH[:-1]}&id={ID}",
         f"{ENGINE}/ace/getstream?url=file:///etc/passwd",
         f"{ENGINE}/ace/getstream?url=t.example.org/a",
@@ -161,9 +162,18 @@ def test_what_names_nothing_to_play_is_refused_without_repeating_it(text: str) -
         assert word not in str(refusal.value)
 
 
-def test_the_refusal_names_a_scheme_that_is_known() -> None:
-    with pytest.raises(FormatError, match="rtmp: "):
-        read_link("RTMP://h/x")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("RTMP://h/x", "rtmp: can't be played"),
+        ("acestream:?data=AAAA", "given by value"),
+        (f"{ENGINE}/ace/getstream?pid=1", "names no content"),
+        (f"{ENGINE}/ace/getstream?infohash=1", "infohash= takes"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        read_link(text)
 
 
 def test_wrappers_are_peeled_so_often_and_no_further() -> None:
@@ -240,6 +250,8 @@ def test_a_pipe_without_a_header_is_part_of_the_url(url: str) -> None:
         ("http://h/news/One%20HD.ts?x=1", "One HD"),
         ("http://h/live/u/p/1001", "1001"),
         ("http://h/a.b.example/", "a.b"),
+        ("http://h/one.acestream", "one"),
+        ("http://h/v1.tenletters", "v1.tenletters"),
         ("http://h/v1.0beta-longending", "v1.0beta-longending"),
         ("http://h/.ts", ".ts"),
         ("http://ana:pw@h:80/", "h"),

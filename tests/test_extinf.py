@@ -44,6 +44,7 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters='"\\'), max_siz
         ('-1 a="1",Say "hi"', {"a": "1"}, 'Say "hi"'),
         (r'-1 a="say \"hi\"" b="2",N', {"a": 'say "hi"', "b": "2"}, "N"),
         ('-1 a="5" wide,N', {"a": "5"}, "N"),
+        ('-1 a="5"Name', {"a": "5"}, "Name"),
         ('-1 a="x="y"" b="2",N', {"a": 'x="y"', "b": "2"}, "N"),
         # quotes that never close
         ('-1 a="1 b="2",N', {"a": "1", "b": "2"}, "N"),

@@ -78,6 +78,13 @@ def test_a_line_that_is_too_long_is_told_of_once_before_it_ends() -> None:
     assert list(lines.finish()) == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 300, 900])
+def test_a_line_of_just_the_limit_is_whole(size: int) -> None:
+    raw = b"b" * 301 + b"\n" + b"c" * 300 + b"\n" + b"d" * 300
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
+    assert [line.whole for line in read(pieces, line_limit_bytes=300)] == [False, True, True]
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress], ids=["gzip", "xz"])
 def test_packed_text_is_unpacked_and_a_cut_one_gives_no_half_line(pack: object) -> None:
     assert callable(pack)
