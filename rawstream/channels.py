@@ -395,6 +395,13 @@ class LiveChannel:
         feed = self.supply.give_up_feed()
         if feed is not None:
             other.supply.offer(feed)
+        if self.mux.viewers:
+            logger.warning(
+                "channel %s is %s: %d viewer(s) have to ask again",
+                self.label,
+                other.label,
+                self.mux.viewers,
+            )
         other.refs.extend(ref for ref in self.refs if ref not in other.refs)
         other.take_over(self)
         self._end(ChannelState.STOPPING, None)

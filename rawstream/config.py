@@ -90,6 +90,8 @@ class Timeouts(BaseModel):
     engine_connect_seconds: Seconds = 3.0  # the engine's turn passes to the next one
     engine_resolve_seconds: Seconds = 3.0  # an id is started without knowing its infohash
     engine_start_seconds: Seconds = 50.0  # a start whose JSON never comes
+    engine_yield_seconds: Seconds = 10.0  # a start that hangs while another engine is free
+    slot_wait_seconds: Seconds = 5.0  # a viewer who zaps before the engine's slot is free
     engine_first_byte_seconds: Seconds = 30.0  # a start without bytes; longer while it loads
     engine_first_byte_limit_seconds: Seconds = 60.0  # the same, however much it loads
     engine_stop_seconds: Seconds = 3.0  # an engine that does not answer a stop
@@ -125,6 +127,7 @@ class Timeouts(BaseModel):
             "drain_seconds": 2.0,
             "shutdown_seconds": 2.0,
             "linger_seconds": 0.3,
+            "slot_wait_seconds": 0.5,
             "failure_memory_seconds": 0.5,
             "engine_stat_interval_seconds": 0.2,
             "engine_probe_interval_seconds": 0.5,
@@ -142,38 +145,44 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # -- HTTP, viewers' side (RFC 9112 §2.2 and §5 leave them to us) --
-    request_head_bytes: int = Field(default=32 * 1024, ge=1024)  # 431 above
-    request_header_count: int = Field(default=100, ge=10)  # 431 above
-    request_target_bytes: int = Field(default=8 * 1024, ge=256)  # 414 above
-    request_body_bytes: int = Field(default=1024 * 1024, ge=0)  # 413 above
-    pipelined_requests: int = Field(default=16, ge=1)  # reading pauses above
-    connections: int = Field(default=20_000, ge=1)  # further ones are shed with 503
-    listen_backlog: int = Field(default=4096, ge=1)  # not yet accepted; the kernel has its own cap
-    held_viewers: int = Field(default=5_000, ge=1)  # waiting for a channel's first picture
+    request_head_bytes: int = Field(default=32 * 1024, ge=1024, le=1 << 30)  # 431 above
+    request_header_count: int = Field(default=100, ge=10, le=1 << 30)  # 431 above
+    request_target_bytes: int = Field(default=8 * 1024, ge=256, le=1 << 30)  # 414 above
+    request_body_bytes: int = Field(default=1024 * 1024, ge=0, le=1 << 30)  # 413 above
+    pipelined_requests: int = Field(default=16, ge=1, le=1 << 30)  # reading pauses above
+    connections: int = Field(default=20_000, ge=1, le=1 << 30)  # further ones are shed with 503
+    # not yet accepted; the kernel has its own cap
+    listen_backlog: int = Field(default=4096, ge=1, le=65_535)
+    # waiting for a channel's first picture
+    held_viewers: int = Field(default=5_000, ge=1, le=1 << 30)
 
     # -- HTTP, engines' side --
-    response_head_bytes: int = Field(default=64 * 1024, ge=1024)
-    response_body_bytes: int = Field(default=1024 * 1024, ge=1024)  # documents, not streams
-    redirects: int = Field(default=3, ge=0)
+    response_head_bytes: int = Field(default=64 * 1024, ge=1024, le=1 << 30)
+    # documents, not streams
+    response_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1 << 30)
+    redirects: int = Field(default=3, ge=0, le=1 << 30)
 
     # -- a viewer's socket --
-    write_high_bytes: int = Field(default=64 * 1024, ge=4096)
-    write_low_bytes: int = Field(default=16 * 1024, ge=0)
-    not_sent_low_bytes: int = Field(default=128 * 1024, ge=4096)  # TCP_NOTSENT_LOWAT
+    write_high_bytes: int = Field(default=64 * 1024, ge=4096, le=1 << 30)
+    write_low_bytes: int = Field(default=16 * 1024, ge=0, le=1 << 30)
+    not_sent_low_bytes: int = Field(default=128 * 1024, ge=4096, le=1 << 30)  # TCP_NOTSENT_LOWAT
 
     # -- the ring --
     ring_seconds: float = Field(default=60.0, ge=1)
-    ring_bytes: int = Field(default=32 * 1024 * 1024, ge=188 * 1024)  # kept at any age
-    ring_cap_bytes: int = Field(default=96 * 1024 * 1024, ge=188 * 1024)  # never above
-    rings_budget_bytes: int = Field(default=2 * 1024 * 1024 * 1024, ge=1024 * 1024)  # all together
-    chunk_bytes: int = Field(default=348 * 188, ge=188)  # 65,424: whole packets below 64 KiB
+    ring_bytes: int = Field(default=32 * 1024 * 1024, ge=188 * 1024, le=1 << 30)  # kept at any age
+    ring_cap_bytes: int = Field(default=96 * 1024 * 1024, ge=188 * 1024, le=1 << 30)  # never above
+    # all together
+    rings_budget_bytes: int = Field(default=2 * 1024 * 1024 * 1024, ge=1024 * 1024, le=1 << 44)
+    # 65,424: whole packets below 64 KiB
+    chunk_bytes: int = Field(default=348 * 188, ge=188, le=1 << 24, multiple_of=188)
     batch_window_max_seconds: float = Field(default=0.5, ge=0)
-    writes_per_second: int = Field(default=10_000, ge=100)  # the budget that sets the batch window
-    catch_up_chunks: int = Field(default=8, ge=1)  # per viewer and turn of the loop
+    # the budget that sets the batch window
+    writes_per_second: int = Field(default=10_000, ge=100, le=1 << 30)
+    catch_up_chunks: int = Field(default=8, ge=1, le=1 << 30)  # per viewer and turn of the loop
 
     # -- channels --
     join_seconds: float = Field(default=2.0, ge=0)
-    channels: int = Field(default=200, ge=1)
+    channels: int = Field(default=200, ge=1, le=1 << 30)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -42,6 +42,7 @@ _UP_AFTER_ANSWERS = 2
 _BARREN_STARTS = 3
 _WORDS_LIMIT = 300
 _NAME_LIMIT = 80
+_INTEGER_LIMIT = 1 << 53  # above it a number is a fault, and JSON has no way to say it safely
 _URL_LIMIT = 4096
 
 # A connection that failed for want of descriptors, memory or local ports says nothing of the peer.
@@ -52,6 +53,7 @@ _OUR_FAULTS = frozenset(
 _HEX40 = re.compile(r"[0-9a-fA-F]{40}")
 _TAG = re.compile(r"<[^<>]*>")
 _USER = re.compile(r"//[^/\s@]*@")
+_PATH = re.compile(r"(\w://[^/\s\"'<>?]+)/[^\s\"'<>]+")
 _QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
 _BTIH = re.compile(r"xt(?:\.\d+)?=(urn(?::|%3a)btih(?::|%3a)[0-9a-z]+)", re.IGNORECASE)
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]|\\")
@@ -371,15 +373,19 @@ class Engine:
                 raise UpstreamError("open", self.url, "redirected to nowhere")
             return self.url + path
 
-        return await open_stream(
-            self.url + path,
-            receiver,
-            connect_seconds=self._timeouts.engine_connect_seconds,
-            head_seconds=head_seconds,
-            limits=self._limits,
-            redirect=rebase,
-            phase="open",
-        )
+        try:
+            return await open_stream(
+                self.url + path,
+                receiver,
+                connect_seconds=self._timeouts.engine_connect_seconds,
+                head_seconds=head_seconds,
+                limits=self._limits,
+                redirect=rebase,
+                phase="open",
+            )
+        except UpstreamError as error:
+            error.reason = without_secrets(error.reason)
+            raise
 
     async def stat(self, path: str, *, reading: bool) -> Stat:
         """How a session does. `reading` False: not to be counted as a player's activity (§2.4).
@@ -540,21 +546,20 @@ def _text_words(body: bytes) -> str:
 
 def without_secrets(text: str) -> str:
     """One printable line of at most 300 characters. Engines quote what they were asked for, and
-    queries and users of URLs may be secrets.
+    users, paths and queries of URLs may be secrets.
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
-    return _QUERY.sub("?…", _USER.sub("//", line))[:_WORDS_LIMIT]
+    return _QUERY.sub("?…", _PATH.sub(r"\1/…", _USER.sub("//", line)))[:_WORDS_LIMIT]
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, (float, str)):
-        try:
-            return int(float(value))
-        except (ValueError, OverflowError):
-            return None
-    return None
+    if not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = int(value) if isinstance(value, int) else int(float(value))
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < _INTEGER_LIMIT else None
 
 
 def _text(value: object) -> str | None:

@@ -202,6 +202,15 @@ class EnginePool:
             default=None,
         )
 
+    def spare_engine(self, *, avoid: Iterable[Engine]) -> Engine | None:
+        """An engine that is up, not aside, and has room; None if there is none but these."""
+        shunned = set(map(id, avoid))
+        for engine in self.engines:
+            up = engine.state is EngineState.UP and not engine.aside
+            if up and engine.free > 0 and id(engine) not in shunned:
+                return engine
+        return None
+
     def full(self, *, avoid: Iterable[Engine] = ()) -> bool:
         """Whether there are engines that could take a channel, and all lack is room."""
         shunned = set(map(id, avoid))

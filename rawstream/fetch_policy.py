@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from rawstream.errors import UpstreamError
 
+_LOOK_UPS_AT_ONCE = 32
+_looking_up = 0  # look-ups under way, of all loops
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # What clouds answer on with the machine's own credentials; the usual one is link-local anyway.
@@ -105,11 +108,40 @@ class FetchPolicy:
 
 
 async def _resolve(host: str, port: int) -> list[_Address]:
-    """The addresses of a name or an address, in the system's order; none if there is none."""
+    """The addresses of a name or an address, in the system's order; none if there is none.
+
+    A look-up can't be cancelled and may last a minute. So it has a thread of its own, which nobody
+    waits for at the end, and not one of the few that the loop looks up engines' names with.
+    """
+    global _looking_up
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
+        return [ipaddress.ip_address(host.partition("%")[0])]
+    except ValueError:
+        pass
+    if _looking_up >= _LOOK_UPS_AT_ONCE:
+        raise UpstreamError("connect", "source", "too many names are being looked up")
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Any]] = loop.create_future()
+
+    def settle(found: list[Any]) -> None:
+        global _looking_up
+        _looking_up -= 1
+        if not answer.done():
+            answer.set_result(found)
+
+    def look_up() -> None:
+        try:
+            found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        try:
+            loop.call_soon_threadsafe(settle, found)
+        except RuntimeError:
+            pass  # the loop has ended meanwhile
+
+    _looking_up += 1
+    threading.Thread(target=look_up, name=f"look up {host[:40]}", daemon=True).start()
+    found = await answer
     texts = dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found)
     return [ipaddress.ip_address(text) for text in texts]
 

@@ -38,6 +38,9 @@ from rawstream.http1_client import (
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ERROR_TEXT_BYTES = 4096
+_INTERIM_LIMIT = 16  # 1xx answers before the answer
+_FRAMING_FREE_BYTES = 64 * 1024
+_FRAMING_RATIO = 4  # bytes of a chunked body per byte of its content: more is an attack on our time
 _ERROR_TEXT_CHARACTERS = 200
 _CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -90,8 +93,10 @@ class ClientConnection(asyncio.Protocol):
         "_chunks",
         "_clock",
         "_decoded",
+        "_framed_bytes",
         "_head_bytes",
         "_head_limit_bytes",
+        "_interim",
         "_opening",
         "_payload",
         "_receiver",
@@ -142,6 +147,8 @@ class ClientConnection(asyncio.Protocol):
         self.ended: asyncio.Future[tuple[Ending, str]] = loop.create_future()
         # counters
         self.bytes_received = 0
+        self._framed_bytes = 0
+        self._interim = 0
         self.last_data_at = 0.0
 
     # -- asyncio.Protocol --
@@ -215,6 +222,10 @@ class ClientConnection(asyncio.Protocol):
                 return
             del buffer[: end.end()]  # 1xx: the answer is still to come (RFC 9110 §15.2)
             look_from = 0
+            self._interim += 1
+            if self._interim > _INTERIM_LIMIT:
+                self._end(Ending.MALFORMED, "the answer never comes: 1xx and again 1xx")
+                return
         if len(buffer) > self._head_limit_bytes:
             self._end(Ending.MALFORMED, "the answer's head is too large")
 
@@ -255,6 +266,10 @@ class ClientConnection(asyncio.Protocol):
                     self._end(Ending.MALFORMED, SECOND_STATUS_LINE if second else str(error))
                     return
             self._deliver_decoded()
+            self._framed_bytes += len(data)
+            if self._framed_bytes > _FRAMING_FREE_BYTES + _FRAMING_RATIO * self.bytes_received:
+                self._end(Ending.MALFORMED, "more chunk framing than content")
+                return
             if self.complete:
                 self._flush_opening()
                 self._end(Ending.EOF, "last chunk")
@@ -270,8 +285,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _deliver_decoded(self) -> None:
         pieces, self._decoded = self._decoded, []
-        for piece in pieces:
-            self._deliver(piece)
+        if pieces:  # many small chunks are one piece: what follows costs per piece
+            self._deliver(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _deliver(self, data: bytes) -> None:
         if self._opening is not None:

@@ -32,6 +32,7 @@ from rawstream.fetch_policy import FetchPolicy
 from rawstream.http_client import BodyStream, Ending, open_stream
 
 _FILM_LIMIT_BYTES = 1 << 40
+_ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
@@ -93,6 +94,7 @@ class Source(Protocol):
     label: str
 
     async def start(self, avoid: Collection[Engine]) -> Feed: ...
+    def yields(self, avoid: Collection[Engine]) -> Engine | None: ...
 
 
 class _Pipe:
@@ -177,7 +179,9 @@ class _StreamFeed:
         """
         assert self._stream is not None, "open"
         length = self._stream.headers.get("content-length", "")
-        return length.isdigit() and int(length) < _FILM_LIMIT_BYTES
+        if not length.isdigit() or int(length) in _ENDLESS_BYTES:
+            return False
+        return int(length) < _FILM_LIMIT_BYTES
 
 
 # -- engines ---------------------------------------------------------------------------------------
@@ -191,10 +195,19 @@ class EngineSource:
         self.label = f"engine content {self.refs[0]}"
         self._pool = pool
         self._timeouts = timeouts
+        self._asked: Engine | None = None
+
+    def yields(self, avoid: Collection[Engine]) -> Engine | None:
+        """The engine that a start under way waits for, if another one is up and has room."""
+        asked = self._asked
+        if asked is None:
+            return None
+        free = self._pool.spare_engine(avoid=[*avoid, asked])
+        return asked if free is not None else None
 
     async def start(self, avoid: Collection[Engine]) -> EngineFeed:
         """Open a session. Raises NoEngineLeft; FeedFailed, which says whose failure it was."""
-        engine = self._pool.place(self.refs, avoid=avoid)
+        engine = self._asked = self._pool.place(self.refs, avoid=avoid)
         if engine is None:
             if self._pool.full(avoid=avoid):
                 raise NoEngineLeft("all engines have as many channels as they may", full=True)
@@ -394,6 +407,9 @@ class DirectSource:
 
     async def start(self, avoid: Collection[Engine]) -> DirectFeed:  # noqa: ARG002 - Source's shape
         return DirectFeed(self._url, self.label, self._policy, self._timeouts, self._limits)
+
+    def yields(self, avoid: Collection[Engine]) -> Engine | None:  # noqa: ARG002 - Source's shape
+        return None
 
 
 class DirectFeed(_StreamFeed):

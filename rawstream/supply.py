@@ -31,6 +31,7 @@ _PROOF_SECONDS = 5.0  # media a new source must bring before the ladder is as go
 _TAIL_SECONDS = 3.0  # media looked at to know where the old timeline ended
 _TAIL_BYTES = 2 * 1024 * 1024
 _NO_STREAM_BYTES = 512 * 1024  # so much without a packet in it is no transport stream
+_SLOT_LOOK_SECONDS = 0.2
 _STARVED_SHARE = 0.1  # of real time: less media than this is no stream, whatever bytes trickle in
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
 
@@ -69,6 +70,7 @@ class Supply:
         self._avoid: list[Engine] = []
         self._deadline: float | None = None  # of the recovery under way, until it has proved itself
         self._proof_from = 0.0
+        self._lost_at = 0.0
         self._pauses = iter(_BACK_OFF)
         # -- shown --
         self.first_data_at: float | None = None
@@ -126,6 +128,7 @@ class Supply:
     async def _climb_once(self) -> None:
         """Each source on each engine once; the last failure is the channel's."""
         failure: UpstreamError | None = None
+        slot_deadline = time.monotonic() + self._timeouts.slot_wait_seconds
         for source in self._sources:
             avoid: list[Engine] = []
             superseded = False
@@ -134,7 +137,7 @@ class Supply:
                     await self._open(source, avoid, self._start_patience())
                     return
                 except NoEngineLeft as error:
-                    if error.full and await self._owner.make_room():
+                    if error.full and await self._room(slot_deadline):
                         continue
                     failure = failure or error
                     break
@@ -149,6 +152,17 @@ class Supply:
                     avoid.append(error.engine)
         raise failure or UpstreamError("start", "channel", "it has no source")
 
+    async def _room(self, deadline: float) -> bool:
+        """A slot on a full engine: that of a channel nobody watches, or one that comes free soon,
+        as in a zap, where the new channel is asked for before the old one is left. False: too late.
+        """
+        if await self._owner.make_room():
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(_SLOT_LOOK_SECONDS)
+        return True
+
     def _start_patience(self) -> tuple[float, float]:
         timeouts = self._timeouts
         return timeouts.engine_first_byte_seconds, timeouts.engine_first_byte_limit_seconds
@@ -159,7 +173,7 @@ class Supply:
         """Start a source and wait for its first byte. Raises FeedFailed, NoEngineLeft, and what
         `claim` raises.
         """
-        feed = await source.start(avoid)
+        feed = await self._start_feed(source, avoid)
         self.opens += 1
         self.feed = feed
         try:
@@ -169,6 +183,26 @@ class Supply:
             self.feed = None
             self._leave(feed)
             raise
+
+    async def _start_feed(self, source: Source, avoid: Sequence[Engine]) -> Feed:
+        """Start a source; while another engine is free, one that hangs does not have all its time:
+        little during a recovery, when viewers are about to give up. Raises FeedFailed,
+        NoEngineLeft.
+        """
+        timeouts = self._timeouts
+        recovering = self._deadline is not None
+        most = timeouts.silence_act_seconds if recovering else timeouts.engine_yield_seconds
+        starting = asyncio.create_task(source.start(avoid), name=f"start of {source.label}")
+        try:
+            await asyncio.wait({starting}, timeout=most)
+            if not starting.done() and (engine := source.yields(avoid)) is not None:
+                late = UpstreamTimeout("start", engine.url, f"no session within {most:.1f} s")
+                raise FeedFailed(late, engine)
+            return await starting
+        finally:
+            if not starting.done():
+                starting.cancel()  # its answer is still read, and its session then stopped
+                await asyncio.gather(starting, return_exceptions=True)
 
     def give_up_feed(self) -> Feed | None:
         """Hand the source in use to somebody else, who will close it."""
@@ -288,7 +322,11 @@ class Supply:
         """Once a recovered source has brought some seconds of media, the ladder is as good as
         new.
         """
-        if self._deadline is not None and self._mux.seconds - self._proof_from >= _PROOF_SECONDS:
+        if (
+            self._deadline is not None
+            and self._mux.seconds - self._proof_from >= _PROOF_SECONDS
+            and time.monotonic() - self._lost_at >= _PROOF_SECONDS  # a file again and again is none
+        ):
             self._deadline = None
             self._pauses = iter(_BACK_OFF)
             self._avoid.clear()
@@ -306,6 +344,7 @@ class Supply:
         if first:
             self._deadline = time.monotonic() + self._timeouts.recover_seconds
             self._proof_from = self._mux.seconds
+        self._lost_at = time.monotonic()
         spare, self._spare = self._spare, None
         if spare is not None:
             self._leave(feed)
@@ -313,8 +352,9 @@ class Supply:
         if (first or spare is not None) and not feed.gone and await self._reopen(feed):
             return
         self._leave(feed)
-        if not first and feed.engine is not None:
-            self._avoid.append(feed.engine)
+        if not first:
+            if feed.engine is not None:
+                self._avoid.append(feed.engine)
             await self._pause(None)  # what was opened brought nothing: not at once again
         await self._climb()
 

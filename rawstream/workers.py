@@ -144,7 +144,7 @@ async def _serve(config: Config, ready: Callable[[Worker], None], around: Around
                 asked.set()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, on_signal, number)
         try:
             ready(worker)

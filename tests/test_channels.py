@@ -618,6 +618,55 @@ async def test_a_full_engine_lets_a_lingering_channel_give_way(tmp_path: Path) -
         assert contents[0].counters.stops == 1
 
 
+async def test_a_zap_is_held_until_the_old_channels_slot_is_free(tmp_path: Path) -> None:
+    contents = quick_contents()
+    timeouts = Timeouts.for_tests(linger_seconds=0, slot_wait_seconds=20)
+    async with stage(tmp_path, contents, timeouts=timeouts, capacity=1) as made:
+        old = await made.play(contents[0])
+        await old.more(SOME)
+        zap = asyncio.create_task(made.play(f"infohash={contents[1].infohash}"))
+        await until(lambda: made.snapshot.held == 1, "the new one is held")
+        old.leave()
+        await (await zap).more(SOME)
+        assert contents[0].counters.stops == 1
+
+
+async def test_a_start_that_hangs_gives_way_while_another_engine_is_free(tmp_path: Path) -> None:
+    timeouts = Timeouts.for_tests(engine_yield_seconds=0.3, engine_start_seconds=600)
+    async with stage(tmp_path, quick_contents(), engines=2, timeouts=timeouts) as made:
+        await until(lambda: {e.state for e in made.snapshot.engines} == {"up"}, "both are up")
+        contents = [catalogue[0] for catalogue in made.catalogues]
+        await made.engines[0].set_engine_fault("hang_ace")
+        player = await made.play(f"infohash={contents[0].infohash}")
+        await player.more(SOME)
+        assert contents[1].counters.opens == 1
+        await made.engines[0].set_engine_fault("ok")
+
+
+async def test_a_source_of_a_few_bytes_is_not_asked_again_at_once(tmp_path: Path) -> None:
+    """A panel that is full answers 200, some packets, and ends: asking on would be an attack."""
+    clip = quick_contents()[0].clip.read_bytes()[: 188 * 300]
+    asked = 0
+
+    async def panel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + clip)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(panel, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with (
+        server,
+        stage(tmp_path, timeouts=Timeouts.for_tests(recover_seconds=3.0)) as made,
+    ):
+        player = await made.play(f"url=http%3A%2F%2F127.0.0.1%3A{port}%2Ftv")
+        await until(lambda: player.over, "it is given up")
+        assert asked <= 6, "pauses of 1 and 2 s stand between"
+
+
 # -- the states ---------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,19 +22,18 @@ Say = Callable[..., None]
 @pytest.fixture
 async def names(monkeypatch: pytest.MonkeyPatch) -> Say:
     """Say what names resolve to, for this test; addresses resolve as ever."""
-    loop = asyncio.get_running_loop()
-    real = loop.getaddrinfo
+    real = socket.getaddrinfo
     known: dict[str, tuple[str, ...]] = {}
 
-    async def resolve(host: Any, port: Any, **more: Any) -> list[Any]:
+    def resolve(host: Any, port: Any, **more: Any) -> list[Any]:
         if host not in known and host.endswith(".example"):
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
         found: list[Any] = []
         for address in known.get(host, (host,)):
-            found += await real(address, port, **more)
+            found += real(address, port, **more)
         return found
 
-    monkeypatch.setattr(loop, "getaddrinfo", resolve, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return lambda name, *addresses: known.update({name: addresses})
 
 
@@ -234,21 +234,40 @@ async def test_a_private_address_inside_another_is_private(address: str) -> None
 
 
 async def test_a_slow_name_server_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    answer = asyncio.Event()
-    real = loop.getaddrinfo
+    answer = threading.Event()
+    real = socket.getaddrinfo
 
-    async def slow(host: str, port: int, **more: Any) -> Any:
+    def slow(host: str, port: int, **more: Any) -> Any:
         if host == "slow.example":
-            await answer.wait()
+            answer.wait(60)
             host = PUBLIC
-        return await real(host, port, **more)
+        return real(host, port, **more)
 
-    monkeypatch.setattr(loop, "getaddrinfo", slow, raising=False)
-    monkeypatch.setattr(socket, "getaddrinfo", None)  # the look-up that would block
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
     judge = policy()
     waiting = asyncio.create_task(judge.check("http://slow.example/"))
     await judge.check(f"http://{PUBLIC}/")
     assert not waiting.done()
     answer.set()
     assert (await waiting).addresses == (PUBLIC,)
+
+
+async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def slow(host: str, port: int, **more: Any) -> Any:
+        answer.wait(60)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    judge = policy()
+    waiting = [
+        asyncio.create_task(judge.check(f"http://slow{number}.example/")) for number in range(40)
+    ]
+    done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert len(pending) >= 30
+    for task in done:
+        assert "too many names" in str(task.exception())
+    answer.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, UpstreamError) for result in results)

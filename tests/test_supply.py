@@ -76,6 +76,9 @@ class FakeSource:
         self.starts = 0
         self.full_after = 99
 
+    def yields(self, avoid: Collection[Engine]) -> Engine | None:
+        return None
+
     async def start(self, avoid: Collection[Engine]) -> Any:
         if self.starts >= self.full_after:
             raise NoEngineLeft("full", full=True)
@@ -170,8 +173,8 @@ async def test_a_cut_is_answered_with_the_same_url_once_and_then_a_new_session()
     source = FakeSource("cut", "refuse", "play")
     run = asyncio.create_task(supply.run([source]))
     await until(lambda: owner.told == ["lost", "back"], "it is back")
-    assert source.log[:4] == ["start 1", "open 1", "open 1", "start 2"]
-    assert "close 1" in source.log
+    assert source.log[:3] == ["start 1", "open 1", "open 1"]
+    assert sorted(source.log[3:5]) == ["close 1", "start 2"]
     await closed(supply, run)
 
 
