@@ -165,9 +165,36 @@ async def test_a_head_without_end_is_refused() -> None:
     assert connection.ended.result() == (Ending.MALFORMED, "the answer's head is too large")
 
 
-async def test_interim_answers_without_end_are_no_endless_loop() -> None:
-    connection, _ = await play([b"HTTP/1.1 100 Continue\r\n\r\n" * 1000])
-    assert connection.ended.result()[0] is Ending.CUT
+async def test_interim_answers_without_end_are_given_up() -> None:
+    connection, _ = await play([b"HTTP/1.1 100 Continue\r\n\r\n"] * 1000)
+    assert connection.ended.result() == (
+        Ending.MALFORMED,
+        "the answer never comes: 1xx and again 1xx",
+    )
+
+
+async def test_a_few_interim_answers_are_passed_over() -> None:
+    connection, tape = await play(
+        [b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5 + OK + b"Content-Length: 1\r\n\r\nx"]
+    )
+    assert connection.ended.result()[0] is Ending.EOF
+    assert tape == b"x"
+
+
+async def test_chunks_of_a_byte_each_are_given_up_and_reach_the_receiver_as_one_piece() -> None:
+    pieces: list[bytes] = []
+
+    class Pieces(Tape):
+        def data_received(self, data: bytes) -> None:
+            pieces.append(data)
+
+    connection = ClientConnection(b"", lambda head: Pieces(), head_limit_bytes=4096)
+    transport = FakeTransport(connection).connect()
+    transport.feed(CHUNKED + b"1\r\na\r\n" * 1000)
+    assert pieces == [b"a" * 1000]
+    while not connection.ended.done():
+        transport.feed(b"1\r\na\r\n" * 1000)
+    assert connection.ended.result() == (Ending.MALFORMED, "more chunk framing than content")
 
 
 async def test_nothing_reaches_the_receiver_after_abort() -> None:
@@ -193,7 +220,8 @@ async def test_a_receiver_may_abort_in_the_middle_of_a_read() -> None:
     once = Once()
     connection = ClientConnection(b"", lambda head: once, head_limit_bytes=4096)
     transport = FakeTransport(connection).connect()
-    transport.feed(CHUNKED + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+    transport.feed(CHUNKED + b"1\r\na\r\n")
+    transport.feed(b"1\r\nb\r\n0\r\n\r\n")
     assert once.data == b"a"
 
 
