@@ -199,6 +199,10 @@ class Supply:
                 late = UpstreamTimeout("start", engine.url, f"no session within {most:.1f} s")
                 raise FeedFailed(late, engine)
             return await starting
+        except asyncio.CancelledError:
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                self._leave(starting.result())  # it came in the very moment nobody wants it
+            raise
         finally:
             if not starting.done():
                 starting.cancel()  # its answer is still read, and its session then stopped
