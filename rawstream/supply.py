@@ -174,6 +174,11 @@ class Supply:
         `claim` raises.
         """
         feed = await self._start_feed(source, avoid)
+        if self._deadline is not None and source.yields(avoid) is not None:
+            most = (
+                2 * self._timeouts.silence_act_seconds
+            )  # viewers wait, and another engine is free
+            patience = min(patience[0], most), min(patience[1], most)
         self.opens += 1
         self.feed = feed
         try:
