@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
-from sim_client import asked, get, opened, until
+from sim_client import Stream, asked, get, opened, until
 
 from rawstream.simulator_http import SimConnection, SimRequest, head
 
@@ -65,6 +65,14 @@ async def test_what_is_no_http_is_a_bad_request() -> None:
         assert b" 400 " in await stream.rest()
 
 
+async def what_comes(client: Stream) -> bytes:
+    """Until the end; what was still being sent when the socket closed makes that end a reset."""
+    try:
+        return await client.rest()
+    except ConnectionResetError:
+        return b""
+
+
 async def test_a_request_without_an_end_and_a_flood_of_them_are_cut() -> None:
     never = asyncio.Event()
 
@@ -73,10 +81,10 @@ async def test_a_request_without_an_end_and_a_flood_of_them_are_cut() -> None:
 
     async with serving(wait) as (url, connections):
         async with asked(f"{url}/", headers="X: " + "x" * 300_000 + "\r\n") as endless:
-            assert await endless.rest() == b""
+            assert await what_comes(endless) == b""
         async with asked(f"{url}/") as flood:
             flood.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
-            assert await flood.rest() == b""
+            assert await what_comes(flood) == b""
         await until(lambda: not connections)
 
 
