@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -112,6 +112,16 @@ class Timeouts(BaseModel):
     recover_seconds: Seconds = 90.0  # viewers of a channel that no rung of the ladder brings back
     random_access_wait_seconds: Seconds = 15.0  # viewers of a stream without an entry point
 
+    # -- accounts --
+    count_after_seconds: Seconds = 2.0  # nobody: a probe shorter than this is no player
+    zap_overlap_seconds: Seconds = 3.0  # a player's former channel, while it opens the next
+    superseded_seconds: Seconds = 30.0  # a player that was taken over and asks for the same again
+    login_window_seconds: Seconds = 300.0  # who guesses passwords: how long a failure counts
+
+    # -- lists and guides --
+    fetch_total_seconds: Seconds = 600.0  # a list that trickles
+    fetch_read_seconds: Seconds = 30.0  # a list's server that falls silent
+
     # -- slow viewers --
     viewer_stall_seconds: Seconds = 60.0  # a viewer who acknowledges nothing: aborted
 
@@ -179,6 +189,17 @@ class Limits(BaseModel):
     # the budget that sets the batch window
     writes_per_second: int = Field(default=10_000, ge=100, le=1 << 30)
     catch_up_chunks: int = Field(default=8, ge=1, le=1 << 30)  # per viewer and turn of the loop
+
+    # -- accounts --
+    viewers: int = Field(default=20_000, ge=1, le=1 << 30)  # all together; 503 above
+    sockets_per_player: int = Field(default=8, ge=2, le=1 << 30)  # streams of an uncounted burst
+    login_failures: int = Field(default=10, ge=1, le=1 << 30)  # per address and name; 429 above
+    password_queue: int = Field(default=64, ge=1, le=1 << 30)  # waiting to be checked; 503 above
+    history_rows: int = Field(default=10_000, ge=0, le=1 << 30)
+
+    # -- lists and guides --
+    list_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=1 << 34)
+    guide_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024, le=1 << 34)
 
     # -- channels --
     join_seconds: float = Field(default=2.0, ge=0)
@@ -251,6 +272,13 @@ class Config(BaseSettings):
     ace_networks: Networks = tuple(map(_network, PRIVATE_NETWORKS))
     operator_networks: Networks = tuple(map(_network, LOOPBACK_NETWORKS))
     trusted_proxies: Networks = ()
+    public_url: str = ""  # what players are told; empty: what they asked for
+    fetch_networks: Networks = ()  # lists, guides, direct sources; empty: all that the policy lets
+    adult_hidden: bool = False  # adult categories are hidden from every account
+    case_sensitive_names: bool = True
+    # what a login with a wrong password answers: 200 with auth 0, as panels do, or 401
+    login_failure_status: Literal[200, 401] = 200
+    limit_policy: Literal["take over", "refuse"] = "take over"  # at an account's max_connections
     log_level: str = "info"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

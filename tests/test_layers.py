@@ -19,6 +19,7 @@ ORDER = (
     # ground
     "errors",
     "config",
+    "records",
     # formats
     "psi",
     "pictures",
@@ -36,6 +37,7 @@ ORDER = (
     "epg_elements",
     "epg_reader",
     "guide_match",
+    "hls",
     # wire
     "http1",
     "listener",
@@ -47,7 +49,18 @@ ORDER = (
     "engine_client",
     "engine_pool",
     "fetch_policy",
+    "fetch",
     "sources",
+    "hls_source",
+    # store
+    "database",
+    "store_lineup",
+    "store_accounts",
+    "store_guide",
+    "store",
+    "playlist_import",
+    "guide_import",
+    "importer",
     # live
     "ring",
     "viewer",
@@ -55,8 +68,17 @@ ORDER = (
     "supply",
     "channels",
     "hub",
+    "lineup",
+    "catalogue",
+    "guide",
+    "passwords",
+    "accounts",
     # faces
     "ace",
+    "urls",
+    "xtream_shapes",
+    "xtream_lists",
+    "xtream",
     "metrics",
     "status",
     "routes",
@@ -70,13 +92,17 @@ ORDER = (
     "simulator_services",
     "simulator",
     "doctor",
+    "predecessor",
     "workers",
+    "demo",
+    "cli_keep",
     "cli",
 )
 
 # sans-IO: bytes in, values out (style rule 6). Neither loop nor clock nor disk nor log may come in.
 PURE = (
     "errors",
+    "records",
     "psi",
     "pictures",
     "mpegts",
