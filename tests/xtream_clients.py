@@ -1,0 +1,75 @@
+"""Xtream client libraries as programs: log in, list, read the guide, print what they understood.
+
+    python tests/xtream_clients.py CLIENT URL USERNAME PASSWORD CACHE_DIR
+
+Run in a process of its own, since these libraries block, print, and keep files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+
+def pyxtream(url: str, username: str, password: str, cache: str) -> dict[str, Any]:
+    """The library of Hypnotix: the strictest reader of types among those that run here."""
+    from pyxtream import XTream
+
+    client = XTream(
+        "test", username, password, url, cache_path=cache, reload_time_sec=0, validate_json=True
+    )
+    loaded = client.state["authenticated"]
+    if loaded:
+        client.load_iptv()
+    return {
+        "in": client.state["authenticated"],
+        "groups": sorted(group.name for group in client.groups if group.channels),
+        "channels": sorted(channel.name for channel in client.channels),
+        "urls": sorted(channel.url for channel in client.channels),
+        "films": len(client.movies),
+        "series": len(client.series),
+        "guide": client.liveEpgByStream(client.channels[0].id) if client.channels else None,
+    }
+
+
+def xtream_api_client(url: str, username: str, password: str, _cache: str) -> dict[str, Any]:
+    """The second reader of logins, categories and lists."""
+    from xtream_api_client import XtreamAuthenticationError, XtreamClient
+
+    client = XtreamClient(url, username, password)
+    try:
+        account = client.get_account_info_parsed()
+    except XtreamAuthenticationError:
+        return {"in": False}
+    return {
+        "in": True,
+        "status": account.status,
+        "max_connections": account.max_connections,
+        "groups": sorted(category["category_name"] for category in client.get_live_categories()),
+        "channels": sorted(channel["name"] for channel in client.get_live_streams()),
+        "films": len(client.get_vod_streams()),
+    }
+
+
+def ipytv(url: str, username: str, password: str, _cache: str) -> dict[str, Any]:
+    """A reader of channel lists."""
+    import urllib.request
+
+    from ipytv import playlist
+
+    address = f"{url}/get.php?username={username}&password={password}&type=m3u_plus&output=ts"
+    with urllib.request.urlopen(address) as answer:
+        found = playlist.loads(answer.read().decode())
+    return {
+        "channels": sorted(channel.name for channel in found),
+        "urls": [channel.url for channel in found],
+        "groups": sorted({channel.attributes["group-title"] for channel in found}),
+    }
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):
+        result = globals()[sys.argv[1]](*sys.argv[2:6])
+    print(json.dumps(result))
