@@ -1,0 +1,145 @@
+"""The database file: what is refused stays as it was, what is ours is copied whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from rawstream import database
+from rawstream.database import Database, backup, examine, locked, restore
+from rawstream.errors import StateError
+
+
+async def _made(path: Path, value: str = "one") -> None:
+    db = await Database.open(path)
+    async with db.write() as transaction:
+        await transaction.execute("INSERT OR REPLACE INTO settings VALUES ('kept', ?)", (value,))
+    await db.close()
+
+
+def _kept(path: Path) -> str:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("SELECT value FROM settings").fetchone()[0])
+
+
+async def test_what_is_written_is_there_at_the_next_start(tmp_path: Path) -> None:
+    await _made(tmp_path / "db")
+    db = await Database.open(tmp_path / "db", create=False)
+    assert (await db.read("SELECT value FROM settings"))[0]["value"] == "one"
+    await db.close()
+
+
+async def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    db = await Database.open(tmp_path / "db")
+    with pytest.raises(ZeroDivisionError):
+        async with db.write() as transaction:
+            await transaction.execute("INSERT INTO settings VALUES ('a', 'b')")
+            _ = 1 / 0
+    async with db.write() as transaction:
+        await transaction.execute("INSERT INTO settings VALUES ('c', 'd')")
+    assert [row["name"] for row in await db.read("SELECT name FROM settings")] == ["c"]
+    await db.close()
+
+
+async def test_another_process_sees_what_kind_of_thing_changed(tmp_path: Path) -> None:
+    ours, theirs = [await Database.open(tmp_path / "db") for _ in range(2)]
+    before = await ours.data_version()
+    async with theirs.write() as transaction:
+        transaction.changed("lineup")
+    assert await ours.data_version() != before
+    assert await ours.kinds() == {"lineup": 1}
+    await ours.close()
+    await theirs.close()
+
+
+async def test_two_writers_both_get_through(tmp_path: Path) -> None:
+    both = [await Database.open(tmp_path / "db") for _ in range(2)]
+
+    async def write(db: Database, name: str) -> None:
+        for number in range(20):
+            async with db.write() as transaction:
+                await transaction.execute(
+                    "INSERT INTO settings VALUES (?, '')", (f"{name}{number}",)
+                )
+
+    await asyncio.gather(write(both[0], "a"), write(both[1], "b"))
+    assert (await both[0].read("SELECT count(*) FROM settings"))[0][0] == 40
+    for db in both:
+        await db.close()
+
+
+@pytest.mark.parametrize("kind", ["garbage", "truncated", "foreign", "newer"])
+async def test_a_file_that_cannot_be_used_is_refused_and_not_touched(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "db"
+    await _made(path)
+    if kind == "garbage":
+        path.write_bytes(b"not a database at all, and long enough to have a header" * 40)
+    elif kind == "truncated":
+        path.write_bytes(path.read_bytes()[:8192])
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            pragma = "application_id = 1" if kind == "foreign" else "user_version = 99"
+            connection.execute(f"PRAGMA {pragma}")
+    before = path.read_bytes()
+    with pytest.raises(StateError) as caught:
+        await Database.open(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+async def test_a_missing_database_is_not_made_where_one_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(StateError):
+        await Database.open(tmp_path / "none" / "db", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+async def test_a_migration_keeps_a_copy_of_what_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    await _made(path)
+    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, "CREATE TABLE more (x)"))
+    monkeypatch.setattr(database, "VERSION", database.VERSION + 1)
+    db = await Database.open(path)
+    assert await db.read("SELECT * FROM more") == []
+    await db.close()
+    copy = path.with_name(f"db.before-v{database.VERSION}")
+    assert examine(copy) == database.VERSION - 1
+    assert _kept(copy) == "one"
+
+
+async def test_a_backup_of_a_database_in_use_is_whole(tmp_path: Path) -> None:
+    db = await Database.open(tmp_path / "db")
+    async with db.write() as transaction:
+        await transaction.execute("INSERT INTO settings VALUES ('kept', 'in the log')")
+    await asyncio.to_thread(backup, tmp_path / "db", tmp_path / "copy")
+    assert _kept(tmp_path / "copy") == "in the log"
+    with pytest.raises(StateError):
+        backup(tmp_path / "db", tmp_path / "copy")
+    await db.close()
+
+
+async def test_restore_keeps_what_it_replaces(tmp_path: Path) -> None:
+    await _made(tmp_path / "db", "old")
+    backup(tmp_path / "db", tmp_path / "copy")
+    await _made(tmp_path / "db", "new")
+    kept = restore(tmp_path / "copy", tmp_path / "db")
+    assert kept is not None
+    assert (_kept(tmp_path / "db"), _kept(kept)) == ("old", "new")
+
+
+async def test_restore_refuses_while_a_server_runs_or_what_is_no_backup(tmp_path: Path) -> None:
+    await _made(tmp_path / "db")
+    backup(tmp_path / "db", tmp_path / "copy")
+    with locked(tmp_path), pytest.raises(StateError, match="server runs"):
+        restore(tmp_path / "copy", tmp_path / "db")
+    (tmp_path / "no").write_text("no")
+    with pytest.raises(StateError):
+        restore(tmp_path / "no", tmp_path / "db")
+    assert _kept(tmp_path / "db") == "one"

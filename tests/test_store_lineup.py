@@ -1,0 +1,99 @@
+"""The line-up in its tables: ids that stay, imports that are whole or not at all, and undo."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from rawstream.errors import ConfigError, StateError
+from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.store import Store
+from rawstream.store_lineup import LineupChanges
+
+SOURCES = (
+    ChannelSource("content_id", "a" * 40),
+    ChannelSource("direct", "http://h/x.ts", headers=(("User-Agent", "Box"),)),
+)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(tmp_path)
+    yield store
+    await store.close()
+
+
+async def test_a_channel_comes_back_as_it_was(store: Store) -> None:
+    news, sport = [(await store.lineup.category_named(name)).id for name in ("News", "Sport")]
+    made = Channel(
+        0, "One", 3, "5.1", "http://l", "one.it", categories=(sport, news), sources=SOURCES,
+        added_at=9, edited=frozenset({"name"}),
+    )  # fmt: skip
+    number = await store.lineup.add_channel(made)
+    expected = dataclasses.replace(made, id=number)
+    assert await store.lineup.channels() == [expected]
+    assert await store.lineup.channel(number) == expected
+    changed = dataclasses.replace(expected, name="Uno", sources=SOURCES[:1])
+    await store.lineup.set_channel(changed, edited=["logo"])
+    assert await store.lineup.channel(number) == dataclasses.replace(
+        changed, edited=frozenset({"name", "logo"})
+    )
+
+
+async def test_ids_are_kept_if_given_and_never_given_twice(store: Store) -> None:
+    assert await store.lineup.add_channel(Channel(77, "One")) == 77
+    with pytest.raises(ConfigError):
+        await store.lineup.add_channel(Channel(77, "Two"))
+    await store.lineup.delete_channel(77)
+    assert await store.lineup.add_channel(Channel(0, "Three")) == 78
+
+
+async def test_a_category_is_made_once_and_its_end_leaves_channels(store: Store) -> None:
+    first = await store.lineup.category_named("News")
+    assert await store.lineup.category_named("News") == first
+    number = await store.lineup.add_channel(Channel(0, "One", categories=(first.id,)))
+    await store.lineup.delete_category(first.id)
+    found = await store.lineup.channel(number)
+    assert found is not None
+    assert found.categories == ()
+
+
+async def test_a_list_is_kept_once_and_a_failure_keeps_what_a_success_brought(store: Store) -> None:
+    source = ListSource(0, "playlist", "http://h/list.m3u", name="L")
+    number = await store.lineup.add_list(source)
+    assert await store.lineup.add_list(source) == number
+    await store.lineup.note_refresh(number, now=10, result="{}", etag='"1"')
+    await store.lineup.note_refresh(number, now=20, error="timed out")
+    found = await store.lineup.list_source(number)
+    assert found is not None
+    assert (found.refreshed_at, found.succeeded_at) == (20, 10)
+    assert (found.last_error, found.last_result, found.etag) == ("timed out", "{}", '"1"')
+
+
+async def test_an_import_is_undone_but_its_ids_are_not_lost(store: Store) -> None:
+    number = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
+    kept = await store.lineup.add_channel(Channel(0, "Old", sources=SOURCES, playlist_id=number))
+    gone = await store.lineup.add_channel(Channel(0, "Gone", playlist_id=number))
+    before = await store.lineup.channels()
+    new = dataclasses.replace(before[0], name="New", sources=SOURCES[1:])
+    added = await store.lineup.apply(
+        LineupChanges(number, [Channel(0, "Added", identity="x")], [new], retired=[gone], at=99)
+    )
+    assert {channel.name for channel in await store.lineup.channels()} == {"New", "Added"}
+    assert await store.lineup.undo_last(number)
+    assert await store.lineup.channels() == before
+    retired = [c.id for c in await store.lineup.channels(retired=True) if c.retired_at is not None]
+    assert retired == added
+    assert not await store.lineup.undo_last(number)
+    assert kept in {channel.id for channel in before}
+
+
+async def test_an_import_that_fails_halfway_changes_nothing(store: Store) -> None:
+    number = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
+    twin = Channel(0, "A", playlist_id=number, identity="same")
+    with pytest.raises(StateError):
+        await store.lineup.apply(LineupChanges(number, [twin, twin]))
+    assert await store.lineup.channels(retired=True) == []
