@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from typing import Protocol
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
@@ -94,18 +95,34 @@ class ChannelSnapshot:
     stat_path: str | None
 
 
+class Lease(Protocol):
+    """A viewer's leave to watch, as whoever gave it wants to hear of him."""
+
+    def started(self, cut: Callable[[], None], now: float) -> None:
+        """His stream begins; `cut` ends it."""
+
+    def ended(self) -> None:
+        """He is gone, was refused, or the channel is over. May be told twice."""
+
+
 class Waiting:
     """A viewer on hold: his head has been read, and nothing has been answered yet."""
 
-    __slots__ = ("account", "deadline", "exchange", "headers")
+    __slots__ = ("account", "deadline", "exchange", "headers", "lease")
 
     def __init__(
-        self, exchange: Exchange, headers: Headers, deadline: float, account: str | None
+        self,
+        exchange: Exchange,
+        headers: Headers,
+        deadline: float,
+        account: str | None,
+        lease: Lease | None = None,
     ) -> None:
         self.exchange = exchange
         self.headers = headers
         self.deadline = deadline
         self.account = account
+        self.lease = lease
 
 
 class Superseded(Exception):
@@ -163,6 +180,7 @@ class LiveChannel:
         self._ending: asyncio.Task[None] | None = None
         # -- viewers --
         self.waiting: deque[Waiting] = deque()
+        self._leases: dict[Viewer, Lease] = {}
         self._releasing = False
         loop = asyncio.get_running_loop()
         self.mux = Mux(
@@ -218,6 +236,8 @@ class LiveChannel:
             self.hold(other.waiting.popleft())
 
     def _left_waiting(self, waiting: Waiting) -> None:
+        if waiting.lease is not None:
+            waiting.lease.ended()
         try:
             self.waiting.remove(waiting)
         except ValueError:
@@ -249,6 +269,7 @@ class LiveChannel:
     def _let_in(self, waiting: Waiting) -> None:
         exchange = waiting.exchange
         if exchange.gone:
+            self._end_lease(waiting.lease)
             return
         request = exchange.request
         sink = exchange.stream(waiting.headers)
@@ -263,11 +284,25 @@ class LiveChannel:
         )
         exchange.on_gone = partial(self._left, viewer)
         exchange.on_resumed = partial(self.mux.resumed, viewer)
+        if waiting.lease is not None:
+            self._leases[viewer] = waiting.lease
+            waiting.lease.started(partial(self._cut, viewer), viewer.joined_at)
         self.mux.add(viewer)
         if exchange.gone:
             self._left(viewer)
 
+    def _cut(self, viewer: Viewer) -> None:
+        """End one viewer's stream at once; his lease has been withdrawn."""
+        viewer.sink.abort()
+        self._left(viewer)
+
+    @staticmethod
+    def _end_lease(lease: Lease | None) -> None:
+        if lease is not None:
+            lease.ended()
+
     def _left(self, viewer: Viewer) -> None:
+        self._end_lease(self._leases.pop(viewer, None))
         self.mux.remove(viewer)
         self._note_emptiness()
 
@@ -320,8 +355,7 @@ class LiveChannel:
         """Once a second: viewers whose peer takes nothing are aborted."""
         for viewer in self.mux.sweep(now, self._timeouts.viewer_stall_seconds):
             logger.info("viewer %s of %s stalled: aborted", viewer.address, self.name or self.key)
-            viewer.sink.abort()
-            self._left(viewer)
+            self._cut(viewer)
         self.feeds_per_second = float(self.mux.feeds - self._feeds_seen)
         self._feeds_seen = self.mux.feeds
 
@@ -333,6 +367,7 @@ class LiveChannel:
 
     def _refuse(self, waiting: Waiting, reason: str, retry_after: int) -> None:
         waiting.exchange.on_gone = None
+        self._end_lease(waiting.lease)
         told = Response.of_error(ChannelUnavailable(reason, retry_after=retry_after))
         cors = [header for header in waiting.headers if header[0].startswith("Access-Control-")]
         waiting.exchange.respond(
@@ -361,6 +396,9 @@ class LiveChannel:
         try:
             self.mux.finish()
         finally:
+            leases, self._leases = self._leases, {}
+            for lease in leases.values():
+                lease.ended()
             self._on_over(self, failure)
         # Last: an answer may bring forth the next request of its connection, for this very content.
         for one in waiting:

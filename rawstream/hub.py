@@ -16,10 +16,12 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rawstream.channels import (
     ChannelSnapshot,
     Headers,
+    Lease,
     LiveChannel,
     Superseded,
     Waiting,
@@ -33,6 +35,7 @@ from rawstream.fetch_policy import FetchPolicy
 from rawstream.journal import StopJournal
 from rawstream.mux import batch_windows
 from rawstream.protocol import Exchange, Request
+from rawstream.records import Channel, ChannelSource
 from rawstream.sources import DirectSource, EngineSource, Source
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ logger = logging.getLogger(__name__)
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
 _FAILURES_REMEMBERED = 1000
+_PLAYABLE = frozenset(("content_id", "infohash", "unknown", "url", "magnet", "direct"))
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 # Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
@@ -157,9 +161,14 @@ class ChannelHub:
         headers: Headers = (),
         name: str = "",
         account: str | None = None,
+        lease: Lease | None = None,
+        ways: Sequence[ChannelSource] = (),
     ) -> None:
         """Answer this exchange, sooner or later: the content's stream with these headers, or 503
         and why.
+
+        `ways`: all sources of a channel of the line-up, best first; `ref` is then the first. A
+        `lease` is told of the stream's beginning and, in every case, of its end.
 
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full.
         """
@@ -176,14 +185,39 @@ class ChannelHub:
         if sum(len(c.waiting) for c in self._channels) >= self._limits.held_viewers:
             raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
         if channel is None:
-            channel = self._create(ref, name)
+            channel = self._create(ref, name, ways)
         self._note_spelling(channel, ref)
         hold = (
             self._timeouts.hold_impatient_seconds
             if asks_again(exchange.request)
             else self._timeouts.hold_seconds
         )
-        channel.hold(Waiting(exchange, headers, now + hold, account))
+        channel.hold(Waiting(exchange, headers, now + hold, account, lease))
+
+    def watch_channel(
+        self,
+        channel: Channel,
+        exchange: Exchange,
+        *,
+        headers: Headers = (),
+        account: str | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        """`watch`, for a channel of the line-up: all its sources take their turn. Raises
+        ChannelUnavailable, for one without a source as well.
+        """
+        ways = [source for source in channel.sources if source.kind in _PLAYABLE]
+        if not ways:
+            raise ChannelUnavailable("this channel has no source that can be played")
+        self.watch(
+            _ref_of(ways[0]),
+            exchange,
+            headers=headers,
+            name=channel.name,
+            account=account,
+            lease=lease,
+            ways=ways,
+        )
 
     def _find(self, ref: ContentRef) -> LiveChannel | None:
         channel = self._by_ref.get(ref)
@@ -201,7 +235,9 @@ class ChannelHub:
             channel.refs.append(ref)
             self._by_ref[ref] = channel
 
-    def _create(self, ref: ContentRef, name: str) -> LiveChannel:
+    def _create(
+        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource] = ()
+    ) -> LiveChannel:
         infohash = self.pool.known_infohash(ref)
         channel = LiveChannel(
             infohash or str(ref),
@@ -209,7 +245,7 @@ class ChannelHub:
             refs=[ref],
             timeouts=self._timeouts,
             limits=self._limits,
-            sources=self._sources,
+            sources=partial(self._sources, tuple(ways)),
             identify=self._identify,
             claim=self._claim,
             make_room=self._make_room,
@@ -257,11 +293,21 @@ class ChannelHub:
         if channel.infohash is not None and self._by_infohash.get(channel.infohash) is channel:
             del self._by_infohash[channel.infohash]
 
-    def _sources(self, channel: LiveChannel) -> Sequence[Source]:
+    def _sources(self, ways: tuple[ChannelSource, ...], channel: LiveChannel) -> Sequence[Source]:
         ref = channel.refs[0]
+        if not ways:
+            return (self._source(ref, channel.infohash),)
+        found = []
+        for way in ways:
+            way_ref = _ref_of(way)
+            infohash = channel.infohash if way_ref == ref else self.pool.known_infohash(way_ref)
+            found.append(self._source(way_ref, infohash, way.headers))
+        return found
+
+    def _source(self, ref: ContentRef, infohash: str | None, headers: Headers = ()) -> Source:
         if ref.kind == "direct":
-            return (DirectSource(ref.value, self._policy, self._timeouts, self._limits),)
-        return (EngineSource(self.pool, spellings(ref, channel.infohash), self._timeouts),)
+            return DirectSource(ref.value, self._policy, self._timeouts, self._limits, headers)
+        return EngineSource(self.pool, spellings(ref, infohash), self._timeouts)
 
     async def _make_room(self, channel: LiveChannel) -> bool:
         """A channel that only lingers gives way to one that somebody wants to see; the longest
@@ -337,6 +383,11 @@ class ChannelHub:
         if states and all(state is EngineState.DOWN for state in states):
             return False, "no engine answers"
         return True, "ready"
+
+
+def _ref_of(source: ChannelSource) -> ContentRef:
+    assert source.kind != "hls", "foreign HLS is not among the playable kinds"
+    return ContentRef(source.kind, source.value)
 
 
 def spellings(ref: ContentRef, infohash: str | None) -> list[ContentRef]:

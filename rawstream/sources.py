@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -36,6 +36,7 @@ _ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # 
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
+Headers = Sequence[tuple[str, str]]
 
 
 class NoEngineLeft(UpstreamError):
@@ -398,15 +399,25 @@ class EngineFeed(_StreamFeed):
 class DirectSource:
     """A plain HTTP(S) MPEG-TS stream. Its URL may hold secrets: only `label` is ever shown."""
 
-    def __init__(self, url: str, policy: FetchPolicy, timeouts: Timeouts, limits: Limits) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: FetchPolicy,
+        timeouts: Timeouts,
+        limits: Limits,
+        headers: Headers = (),
+    ) -> None:
         self.label = shown_url(url)
         self._url = url
+        self._headers = headers
         self._policy = policy
         self._timeouts = timeouts
         self._limits = limits
 
     async def start(self, avoid: Collection[Engine]) -> DirectFeed:  # noqa: ARG002 - Source's shape
-        return DirectFeed(self._url, self.label, self._policy, self._timeouts, self._limits)
+        return DirectFeed(
+            self._url, self.label, self._policy, self._timeouts, self._limits, self._headers
+        )
 
     def yields(self, avoid: Collection[Engine]) -> Engine | None:  # noqa: ARG002 - Source's shape
         return None
@@ -415,13 +426,20 @@ class DirectSource:
 class DirectFeed(_StreamFeed):
     """One reader on a plain HTTP stream."""
 
-    __slots__ = ("_limits", "_policy", "_timeouts", "_url")
+    __slots__ = ("_headers", "_limits", "_policy", "_timeouts", "_url")
 
     def __init__(
-        self, url: str, label: str, policy: FetchPolicy, timeouts: Timeouts, limits: Limits
+        self,
+        url: str,
+        label: str,
+        policy: FetchPolicy,
+        timeouts: Timeouts,
+        limits: Limits,
+        headers: Headers = (),
     ) -> None:
         super().__init__(label)
         self._url = url
+        self._headers = headers
         self._policy = policy
         self._timeouts = timeouts
         self._limits = limits
@@ -482,6 +500,7 @@ class DirectFeed(_StreamFeed):
                 return await open_stream(
                     url,
                     pipe,
+                    headers=self._headers,
                     connect_seconds=self._timeouts.source_connect_seconds,
                     head_seconds=self._timeouts.source_head_seconds,
                     limits=self._limits,
