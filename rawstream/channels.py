@@ -137,8 +137,8 @@ class LiveChannel:
     """One content on air, or on its way there.
 
     `identify` learns the content's canonical infohash, `sources` then names the ways to get it,
-    best first. `claim(channel, infohash)` is the owner's word on who runs a content: it raises
-    Superseded when another channel does. `make_room` is asked when all engines are full.
+    best first. `claim(channel, infohash, asked)` is the owner's word on who runs a content: it
+    raises Superseded when another channel does. `make_room` is asked when all engines are full.
     `on_over(channel, failure)` is called once, when the channel has ended and can't be joined any
     more.
     """
@@ -153,7 +153,7 @@ class LiveChannel:
         limits: Limits,
         sources: Callable[[LiveChannel], Sequence[Source]],
         identify: Callable[[LiveChannel], Awaitable[None]],
-        claim: Callable[[LiveChannel, str], None],
+        claim: Callable[[LiveChannel, str, Sequence[ContentRef]], None],
         make_room: Callable[[LiveChannel], Awaitable[bool]],
         on_over: Callable[[LiveChannel, str | None], None],
         viewer_id: Iterator[int],
@@ -456,7 +456,8 @@ class LiveChannel:
 
     def claim(self, feed: Feed) -> None:
         if feed.infohash is not None:
-            self._claim(self, feed.infohash)
+            asked = feed.refs if isinstance(feed, EngineFeed) else ()
+            self._claim(self, feed.infohash, asked)
 
     async def make_room(self) -> bool:
         return await self._make_room(self)

@@ -1,4 +1,4 @@
-"""The command line: serve, demo, simulate, doctor.
+"""The command line: serve, demo, simulate, doctor; what is kept is `cli_keep`'s.
 
 Owns: flags, what is printed where, exit statuses. An operator's mistake is one line on stderr and
 status 2, what fails later one line and status 1; a traceback is always a bug of ours. Must not
@@ -21,14 +21,16 @@ from typing import Annotated
 import typer
 import uvloop
 
-from rawstream import __version__, simulator
+from rawstream import __version__, cli_keep, simulator
 from rawstream.ace import content_of
 from rawstream.config import DEFAULT_PORT, Config, load_config
+from rawstream.demo import DemoAccounts, furnish
 from rawstream.doctor import examine
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ConfigError, FormatError, RawstreamError, ViewerError
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 from rawstream.status import clean
+from rawstream.store import Store
 from rawstream.workers import Worker, run
 
 logger = logging.getLogger("rawstream")
@@ -37,6 +39,7 @@ _DONE, _FAILED, _MISUSED = 0, 1, 2
 _INTERRUPTED = 128 + signal.SIGINT
 _ENGINE_PORT = 6878
 _EVERYWHERE = ("", "0.0.0.0", "::")
+_ONLY_HERE = ("127.0.0.1", "localhost", "::1")
 
 # What typer raises for a wrong flag is click's in older releases and its own in newer ones; the
 # root of both is two above the one class it has always shown.
@@ -48,6 +51,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One AceStream session per channel, fanned out to a thousand IPTV players.",
 )
+
+app.add_typer(cli_keep.users, name="user")
+app.add_typer(cli_keep.channels, name="channel")
+app.add_typer(cli_keep.imports, name="import")
+app.command()(cli_keep.backup)
+app.command()(cli_keep.restore)
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; else ./rawstream.toml.")
@@ -138,6 +147,9 @@ def _tell_serving(worker: Worker) -> None:
     logger.info("rawstream %s answers at %s", __version__, url)
     logger.info("engines: %s", ", ".join(worker.config.engines) or "none; direct sources only")
     logger.info("play %s/ace/getstream?id=CONTENT_ID · watch: curl %s/status", url, url)
+    if worker.first_password is not None:
+        # on the terminal and not in the log: this is the one time it is shown
+        print(f"account admin, password {worker.first_password} (shown this once)", flush=True)
 
 
 # -- demo ------------------------------------------------------------------------------------------
@@ -160,6 +172,8 @@ def demo(
     )
     _log_to_stderr(settings.log_level)
     contents = bundled_contents()
+    public = settings.host not in _ONLY_HERE
+    made: list[DemoAccounts] = []
 
     @contextlib.asynccontextmanager
     async def around() -> AsyncIterator[Config]:
@@ -167,13 +181,18 @@ def demo(
         with tempfile.TemporaryDirectory(prefix="rawstream-demo-") as directory:
             await engine.start()
             try:
+                store = await Store.open(Path(directory))
+                try:
+                    made.append(await furnish(store, contents, public=public))
+                finally:
+                    await store.close()
                 yield settings.model_copy(
                     update={"engines": (engine.url,), "data": Path(directory)}
                 )
             finally:
                 await engine.stop()
 
-    return run(settings, ready=lambda worker: _tell_demo(worker, contents), around=around)
+    return run(settings, ready=lambda worker: _tell_demo(worker, contents, made[0]), around=around)
 
 
 def _checked_port(port: int | None) -> int:
@@ -182,13 +201,19 @@ def _checked_port(port: int | None) -> int:
     return DEFAULT_PORT if port is None else port
 
 
-def _tell_demo(worker: Worker, contents: Sequence[SimContent]) -> None:
+def _tell_demo(worker: Worker, contents: Sequence[SimContent], accounts: DemoAccounts) -> None:
     url = _url_of(worker)
     print("rawstream demo: four channels, one engine session each however many watch.")
     print("Paste one of these into VLC (Media, Open Network Stream), mpv or ffplay:\n")
     for content in contents:
         print(f"  {url}/ace/getstream?id={content.content_id}")
         print(f"      {content.name}\n")
+    password = accounts.viewer_password
+    print("For players that log in (Xtream Codes):")
+    print(f"  server {url}   user demo   password {password}\n")
+    print("For players that take a list (M3U):")
+    print(f"  {url}/get.php?username=demo&password={password}&type=m3u_plus&output=ts\n")
+    print(f"The operator is admin, password {accounts.admin_password}")
     print(f"Who watches what:  curl {url}/status")
     if worker.config.host in _EVERYWHERE:
         print("On another device put this machine's address in place of 127.0.0.1.")

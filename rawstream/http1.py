@@ -66,6 +66,7 @@ class Request:
     __slots__ = (
         "_query",
         "body",
+        "connected",
         "headers",
         "http_version",
         "keep_alive",
@@ -94,6 +95,7 @@ class Request:
         self.http_version = http_version
         self.body = body
         self.peer = peer
+        self.connected = peer  # the connection's own, also where `peer` is a proxy's client
         self.keep_alive = keep_alive
         self._query: list[tuple[str, str]] | None = None
         raw = target.partition("#")[0]

@@ -277,8 +277,12 @@ class ChannelHub:
     async def _name(self, channel: LiveChannel, infohash: str) -> None:
         channel.name = await self.pool.name_of(infohash)
 
-    def _claim(self, channel: LiveChannel, infohash: str) -> None:
-        for ref in channel.refs:
+    def _claim(self, channel: LiveChannel, infohash: str, asked: Sequence[ContentRef] = ()) -> None:
+        """`asked`: what was started, if that may be another source than the channel's first."""
+        first = channel.refs[0]
+        if not asked or first in asked or first.value in {ref.value for ref in asked}:
+            asked = channel.refs
+        for ref in asked:
             self.pool.learn(ref, infohash)
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:

@@ -156,7 +156,7 @@ class ServerConnection(Connection):
             self._transport.write(CONTINUE)
 
     def _begin(self, request: Request) -> None:
-        request.peer = self.peer
+        request.peer = request.connected = self.peer
         self._host.requests += 1
         self._move(State.ANSWERING)
         self._exchange = exchange = Exchange(self, request)

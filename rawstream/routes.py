@@ -9,6 +9,7 @@ Who may:
 - *anyone*: probes, without detail.
 - *local*: `ace_networks`, loopback and private networks unless the operator says otherwise.
   AceStream players know no passwords, so the address is all there is.
+- *account*: anybody; the handler asks for a user and a password, or a token.
 - *operator*: `operator_networks`, loopback unless the operator says otherwise. Read-only pages.
 """
 
@@ -28,11 +29,17 @@ from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.metrics import MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
+from rawstream.xtream import XtreamEndpoints
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response] | None]
+RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response | None] | None]
 
 _READ = ("GET", "HEAD")
+_ASK = ("GET", "HEAD", "POST")  # Xtream reference §2.2
+# what begins paths of ours and is therefore nobody's name
+_FIRST_WORDS = frozenset(
+    ("ace", "api", "hls", "live", "movie", "series", "timeshift", "webui", "status", "metrics")
+)
 _PREFLIGHT_SECONDS = "86400"
 _CORS = ("Access-Control-Allow-Origin", "*")
 
@@ -50,6 +57,7 @@ class Access(Enum):
     """Who may ask for a URL; the value is the setting that opens it, None where nothing has to."""
 
     ANYONE = None
+    ACCOUNT = "account"
     LOCAL = "ace_networks"
     OPERATOR = "operator_networks"
 
@@ -143,10 +151,45 @@ def _first_untrusted(chain: Sequence[Address | None], trusted: Sequence[Network]
 
 
 def build_routes(
-    ace: AceEndpoints, status: StatusEndpoints, metrics: MetricsEndpoint
+    ace: AceEndpoints,
+    status: StatusEndpoints,
+    metrics: MetricsEndpoint,
+    xtream: XtreamEndpoints | None = None,
 ) -> tuple[Route, ...]:
-    """The table. A reader who wants to know what rawstream answers starts here."""
+    """The table. A reader who wants to know what rawstream answers starts here.
+
+    `{…}` in a path stands for any one part of it. Without accounts there is nothing for players.
+    """
     anyone, local, operator = Access.ANYONE, Access.LOCAL, Access.OPERATOR
+    return (*_of_players(xtream), *_of_all(ace, status, metrics, anyone, local, operator))
+
+
+def _of_players(xtream: XtreamEndpoints | None) -> tuple[Route, ...]:
+    if xtream is None:
+        return ()
+    account, live = Access.ACCOUNT, "a channel's MPEG-TS, endless"
+    return (
+        Route("/player_api.php", _ASK, account, xtream.player_api, "the Xtream Codes API", True),
+        Route("/panel_api.php", _ASK, account, xtream.panel_api, "the same, older", True),
+        Route("/get.php", _ASK, account, xtream.get_php, "the channel list, M3U", True),
+        Route("/xmltv.php", _ASK, account, xtream.xmltv_php, "the guide, XMLTV", True),
+        Route("/enigma2.php", _ASK, account, xtream.enigma2_php, "the line-up, Enigma2", True),
+        Route("/live/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
+        Route("/live/{token}/{id}", _READ, account, xtream.live, live, True),
+        Route("/movie/{user}/{password}/{id}", _READ, account, xtream.nothing, "404", True),
+        Route("/series/{user}/{password}/{id}", _READ, account, xtream.nothing, "404", True),
+        Route("/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
+    )
+
+
+def _of_all(
+    ace: AceEndpoints,
+    status: StatusEndpoints,
+    metrics: MetricsEndpoint,
+    anyone: Access,
+    local: Access,
+    operator: Access,
+) -> tuple[Route, ...]:
     return (
         Route("/ace/getstream", _READ, local, ace.getstream, "a content's MPEG-TS, endless", True),
         Route(
@@ -166,7 +209,13 @@ class Router:
     """The `Handler` of a Server: finds the route, asks whether the peer may, calls the handler."""
 
     def __init__(
-        self, config: Config, hub: ChannelHub, server: ServerCounters, *, started_at: float
+        self,
+        config: Config,
+        hub: ChannelHub,
+        server: ServerCounters,
+        *,
+        started_at: float,
+        xtream: XtreamEndpoints | None = None,
     ) -> None:
         """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
         self._networks: Mapping[Access, Sequence[Network]] = {
@@ -178,14 +227,22 @@ class Router:
             AceEndpoints(hub),
             StatusEndpoints(hub, server, started_at=started_at),
             MetricsEndpoint(hub, server, started_at=started_at),
+            xtream,
         )
-        self._by_segments = {tuple(route.path.strip("/").split("/")): route for route in self.table}
+        self._by_segments: dict[tuple[str, ...], Route] = {}
+        self._patterns: list[tuple[tuple[str, ...], Route]] = []
+        for route in self.table:
+            parts = tuple(route.path.strip("/").split("/"))
+            if "{" in route.path:
+                self._patterns.append((parts, route))
+            else:
+                self._by_segments[parts] = route
 
     def __call__(
         self, request: Request, exchange: Exchange
-    ) -> Response | Awaitable[Response] | None:
+    ) -> Response | Awaitable[Response | None] | None:
         """Answer one request, or leave it to the handler to answer later (None)."""
-        route = self._by_segments.get(request.segments)
+        route = self._by_segments.get(request.segments) or self._by_pattern(request.segments)
         if route is None:
             return Response(404, b"no such page\n")
         try:
@@ -193,15 +250,29 @@ class Router:
         except ViewerError as error:
             answer = Response.of_error(error)
         if route.cors and isinstance(answer, Response) and _CORS not in answer.headers:
-            headers = (*answer.headers, _CORS)
-            answer = Response(answer.status, answer.body, answer.content_type, headers)
+            answer = _with_cors(answer)
+        elif route.cors and answer is not None and not isinstance(answer, Response):
+            answer = _later_with_cors(answer)
         return answer
+
+    def _by_pattern(self, segments: tuple[str, ...]) -> Route | None:
+        for parts, route in self._patterns:
+            if len(parts) != len(segments):
+                continue
+            if parts[0].startswith("{"):  # the greedy one: a number in the end, and no word of ours
+                if segments[0] in _FIRST_WORDS or not segments[-1][:1].isdecimal():
+                    continue
+            elif parts[0] != segments[0]:
+                continue
+            return route
+        return None
 
     def _answer(
         self, route: Route, request: Request, exchange: Exchange
-    ) -> Response | Awaitable[Response] | None:
+    ) -> Response | Awaitable[Response | None] | None:
         peer = resolve_peer(request.peer[0], request.headers, self._trusted)
-        if route.access is not Access.ANYONE and not peer.inside(self._networks[route.access]):
+        networks = self._networks.get(route.access)
+        if networks is not None and not peer.inside(networks):
             return Response(403, f"{_refusal(route, peer)}\n".encode())
         if request.method in route.methods:
             if peer.address is not None and str(peer.address) != request.peer[0]:
@@ -221,6 +292,20 @@ class Router:
             else ()
         )
         return Response(204, headers=(allow, *preflight))
+
+
+def _with_cors(answer: Response) -> Response:
+    headers = (*answer.headers, _CORS)
+    return Response(answer.status, answer.body, answer.content_type, headers)
+
+
+async def _later_with_cors(answer: Awaitable[Response | None]) -> Response | None:
+    """An answer that comes later, or its refusal, read by pages of any origin as well."""
+    try:
+        found = await answer
+    except ViewerError as error:
+        found = Response.of_error(error)
+    return _with_cors(found) if found is not None and _CORS not in found.headers else found
 
 
 def _refusal(route: Route, peer: Peer) -> str:

@@ -217,7 +217,7 @@ class EngineSource:
             session = await self._pool.start(engine, self.refs)
         except UpstreamError as error:
             raise FeedFailed(error, engine) from error
-        return EngineFeed(self._pool, session, self._timeouts)
+        return EngineFeed(self._pool, session, self._timeouts, self.refs)
 
 
 class EngineFeed(_StreamFeed):
@@ -233,14 +233,22 @@ class EngineFeed(_StreamFeed):
         "_pool",
         "_timeouts",
         "_words",
+        "refs",
         "session",
     )
 
-    def __init__(self, pool: EnginePool, session: EngineSession, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        pool: EnginePool,
+        session: EngineSession,
+        timeouts: Timeouts,
+        refs: tuple[ContentRef, ...] = (),
+    ) -> None:
         super().__init__(f"engine {session.engine.url}")
         self.engine = session.engine
         self.infohash = session.infohash
         self.session = session
+        self.refs = refs  # what was asked for
         self._pool = pool
         self._timeouts = timeouts
         # what the last stats told

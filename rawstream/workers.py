@@ -11,23 +11,33 @@ import asyncio
 import contextlib
 import logging
 import resource
+import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import uvloop
 
+from rawstream.accounts import Accounts
+from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
+from rawstream.database import locked
 from rawstream.errors import ConfigError
 from rawstream.hub import ChannelHub
 from rawstream.journal import StopJournal
+from rawstream.passwords import Passwords
 from rawstream.protocol import Server
+from rawstream.records import Account
 from rawstream.routes import Router
+from rawstream.store import Store
+from rawstream.xtream import XtreamEndpoints
 
 logger = logging.getLogger(__name__)
+
+_ACCOUNT_TICK_SECONDS = 0.25
 
 
 class Worker:
@@ -39,6 +49,13 @@ class Worker:
         self.started_at = time.monotonic()
         self.hub: ChannelHub
         self.server: Server
+        self.store: Store
+        self.accounts: Accounts
+        self.catalogue: LiveCatalogue
+        self.first_password: str | None = None  # of the admin made at the first start
+        self._passwords = Passwords(queue=config.limits.password_queue)
+        self._kept = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._forced = asyncio.Event()
 
@@ -54,14 +71,53 @@ class Worker:
             raise ConfigError("data", f"'{config.data}' can't be used: {error.strerror}") from error
         self.hub = ChannelHub(config, StopJournal(config.data), own_ports=self._own_ports)
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
-        self.server.handler = Router(config, self.hub, self.server, started_at=self.started_at)
         try:
+            await self._open_what_is_kept()
+            xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue)
+            self.server.handler = Router(
+                config, self.hub, self.server, started_at=self.started_at, xtream=xtream
+            )
             await self.hub.start()  # first: no content may start before its orphan is stopped
-            for port in (config.port, *config.extra_ports):
+            for port in dict.fromkeys((config.port, *config.extra_ports)):
                 self.addresses += await self.server.listen(config.host, port)
+            self._tasks = [
+                asyncio.create_task(self.catalogue.watch(), name="look for changes"),
+                asyncio.create_task(self._tick_accounts(), name="account ticks"),
+            ]
         except BaseException:
             await self.stop(grace_seconds=0.01)
             raise
+
+    async def _open_what_is_kept(self) -> None:
+        """Store, accounts, line-up; the first admin. Raises StateError."""
+        config = self.config
+        self._kept.enter_context(locked(config.data))
+        self.store = await Store.open(config.data, history_rows=config.limits.history_rows)
+        self._kept.push_async_callback(self.store.close)
+        self._kept.callback(self._passwords.close)
+        self.accounts = Accounts(self.store.accounts, self._passwords, config)
+        self.catalogue = LiveCatalogue(
+            self.store, adult_hidden=config.adult_hidden, on_change=self._changed
+        )
+        if not any(account.admin for account in await self.store.accounts.accounts()):
+            password = secrets.token_urlsafe(12)
+            hashed = await self._passwords.hash(password)
+            await self.store.accounts.add(Account(0, "admin", hashed, admin=True))
+            self.first_password = password
+        await self.accounts.reload()
+        await self.catalogue.look()
+
+    async def _changed(self, kinds: Collection[str]) -> None:
+        if "accounts" in kinds:
+            await self.accounts.reload()
+
+    async def _tick_accounts(self) -> None:
+        while True:
+            await asyncio.sleep(_ACCOUNT_TICK_SECONDS)
+            try:
+                self.accounts.tick(time.monotonic())
+            except Exception:  # one bug of ours is not to end everybody's limits
+                logger.exception("a tick of the accounts failed")
 
     def _first_answer(self, *_: object) -> None:
         raise AssertionError("the router is set before anything listens")
@@ -90,6 +146,10 @@ class Worker:
             logger.warning("engines still asked to stop are left; the next start asks them again")
             channels.cancel()
         await asyncio.gather(channels, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._kept.aclose()
 
     def force(self) -> None:
         """Cut what the graceful stop still waits for: viewers, and engines that don't answer."""

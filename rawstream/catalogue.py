@@ -1,0 +1,140 @@
+"""The line-up in memory: what each kind of account sees of it, and when it changes.
+
+Owns: one immutable catalogue per version of the line-up, views of it per class of accounts, the
+look for changes made by anybody. Must not know: HTTP, how rows are kept, who is logged in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from rawstream.errors import StateError
+from rawstream.records import Account, Category, Channel
+from rawstream.store import Store
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.5  # design §7: a command's change is seen within two seconds
+# for channels in no category: players demand one (Xtream reference §3.3)
+UNSORTED: Final = Category(2_147_483_647, "Other", position=1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one class of accounts sees. `key` is equal for equal views of one version.
+
+    Every channel has a category here: the first that the view shows, or `UNSORTED`.
+    `categories` have at least one channel each.
+    """
+
+    key: Hashable
+    channels: tuple[Channel, ...]
+    categories: tuple[Category, ...]
+    by_id: Mapping[int, Channel] = field(repr=False)
+
+
+class Catalogue:
+    """The line-up at one version."""
+
+    def __init__(
+        self,
+        version: int,
+        channels: Collection[Channel] = (),
+        categories: Collection[Category] = (),
+        *,
+        adult_hidden: bool = False,
+    ) -> None:
+        self.version = version
+        self.channels = tuple(channel for channel in channels if channel.enabled)
+        self._categories = tuple(categories)
+        self._adult = {category.id for category in categories if category.adult}
+        self._adult_hidden = adult_hidden
+        self._views: dict[Hashable, View] = {}
+
+    def visible(self, account: Account) -> View:
+        """The part of the line-up that this account may see and watch."""
+        hidden = self._adult_hidden or not account.show_adult
+        key = (self.version, account.categories, hidden)
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = self._made(key, account.categories, hidden)
+        return view
+
+    def is_adult(self, channel: Channel) -> bool:
+        return channel.adult or not self._adult.isdisjoint(channel.categories)
+
+    def _made(self, key: Hashable, allowed: frozenset[int] | None, hidden: bool) -> View:
+        shown = [
+            channel
+            for channel in self.channels
+            if (allowed is None or not allowed.isdisjoint(channel.categories))
+            and not (hidden and self.is_adult(channel))
+        ]
+        used = {category for channel in shown for category in channel.categories}
+        categories = [
+            category
+            for category in self._categories
+            if category.id in used
+            and (allowed is None or category.id in allowed)
+            and not (hidden and category.id in self._adult)
+        ]
+        if any(not channel.categories for channel in shown):
+            categories.append(UNSORTED)
+        return View(
+            key, tuple(shown), tuple(categories), {channel.id: channel for channel in shown}
+        )
+
+
+class LiveCatalogue:
+    """The newest catalogue of a store. `on_change(kinds)` is awaited after others' changes too."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        adult_hidden: bool = False,
+        on_change: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._store = store
+        self._adult_hidden = adult_hidden
+        self._on_change = on_change
+        self._kinds: Mapping[str, int] = {}
+        self._data_version = -1
+        self.current = Catalogue(0)
+
+    async def reload(self) -> None:
+        """Read the line-up again. Raises StateError."""
+        version = (await self._store.db.kinds()).get("lineup", 0)
+        channels = await self._store.lineup.channels()
+        categories = await self._store.lineup.categories()
+        self.current = Catalogue(version, channels, categories, adult_hidden=self._adult_hidden)
+
+    async def look(self) -> None:
+        """Read again what has changed since the last look. Raises StateError."""
+        data_version = await self._store.db.data_version()
+        if data_version == self._data_version:
+            return
+        kinds = await self._store.db.kinds()
+        changed = {kind for kind, version in kinds.items() if self._kinds.get(kind) != version}
+        if "lineup" in changed:
+            await self.reload()
+        if changed and self._on_change is not None:
+            await self._on_change(changed)
+        self._kinds, self._data_version = kinds, data_version
+
+    async def watch(self) -> None:
+        """Look again and again; a database that can't be read for a while is only logged."""
+        told = ""
+        while True:
+            try:
+                await self.look()
+                told = ""
+            except StateError as error:
+                if str(error) != told:
+                    told = str(error)
+                    logger.error("the line-up can't be read: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)

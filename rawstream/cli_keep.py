@@ -1,0 +1,460 @@
+"""The command line for what is kept: accounts, channels, imports, copies.
+
+Owns: flags of these commands and what they print. Must not know: what a running server does with a
+change; it sees it by itself within two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import getpass
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+import uvloop
+
+from rawstream.acelink import read_link
+from rawstream.config import Config, load_config
+from rawstream.database import FILE_NAME
+from rawstream.database import backup as back_up
+from rawstream.database import restore as put_back
+from rawstream.errors import ConfigError, FormatError, StateError
+from rawstream.fetch import fetch
+from rawstream.fetch_policy import FetchPolicy
+from rawstream.passwords import PASSWORD_LIMIT, Passwords
+from rawstream.playlist_import import ImportReport, import_playlist, read_list
+from rawstream.records import Account, Channel, ChannelSource, ListSource
+from rawstream.status import clean
+from rawstream.store import Store
+
+_Result = TypeVar("_Result")
+_PIECE_BYTES = 1 << 20
+
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where state is kept.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+PasswordFlag = Annotated[str | None, typer.Option("--password", help="Else a random one is made.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read it from the first line of the input.")
+]
+MaxConnections = Annotated[
+    int | None, typer.Option(min=0, max=100_000, help="Players at once; 0: no limit.")
+]
+Expires = Annotated[
+    str | None, typer.Option(metavar="DATE", help="YYYY-MM-DD, its end in UTC; or never.")
+]
+Admin = Annotated[bool | None, typer.Option("--admin/--no-admin")]
+Trial = Annotated[bool | None, typer.Option("--trial/--no-trial")]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable")]
+
+users = typer.Typer(no_args_is_help=True, help="Accounts: who may watch.")
+channels = typer.Typer(no_args_is_help=True, help="The line-up.")
+imports = typer.Typer(no_args_is_help=True, help="Take over what is elsewhere.")
+
+
+def _with_store(data: Path | None, work: Callable[[Store, Config], Awaitable[_Result]]) -> _Result:
+    """Run a command on the store of a data directory, which is made if it is not there."""
+    config = load_config(None, data=data)
+
+    async def run() -> _Result:
+        store = await Store.open(config.data)
+        try:
+            return await work(store, config)
+        finally:
+            await store.close()
+
+    return uvloop.run(run())
+
+
+# -- accounts --
+
+
+@users.command("add")
+def user_add(
+    name: Name,
+    password: PasswordFlag = None,
+    password_stdin: PasswordStdin = False,
+    max_connections: MaxConnections = None,
+    expires: Expires = None,
+    admin: Admin = None,
+    trial: Trial = None,
+    data: Data = None,
+) -> None:
+    """Make an account; without a password a random one is made and shown this once."""
+    given = _password(password, password_stdin)
+    chosen = given or secrets.token_urlsafe(9)
+
+    async def work(store: Store, _config: Config) -> None:
+        account = _changed(Account(0, name, ""), max_connections, expires, admin, trial, None)
+        await store.accounts.add(await _with_password(account, chosen))
+
+    _with_store(data, work)
+    print(f"account {name} is there")
+    if given is None:
+        print(f"password {chosen}")
+
+
+@users.command("set")
+def user_set(
+    name: Name,
+    password: PasswordFlag = None,
+    password_stdin: PasswordStdin = False,
+    max_connections: MaxConnections = None,
+    expires: Expires = None,
+    admin: Admin = None,
+    trial: Trial = None,
+    enabled: Enabled = None,
+    data: Data = None,
+) -> None:
+    """Change an account. Streams that it is not allowed any more end within two seconds."""
+    given = _password(password, password_stdin)
+
+    async def work(store: Store, _config: Config) -> None:
+        account = await _found(store, name)
+        account = _changed(account, max_connections, expires, admin, trial, enabled)
+        if given is not None:
+            account = await _with_password(account, given)
+        await store.accounts.set(account)
+
+    _with_store(data, work)
+    print(f"account {name} is changed")
+
+
+@users.command("list")
+def user_list(data: Data = None) -> None:
+    """All accounts, a line each."""
+
+    async def work(store: Store, _config: Config) -> list[Account]:
+        return await store.accounts.accounts()
+
+    print(f"{'NAME':24}{'STATE':10}{'PLAYERS':>8}  {'EXPIRES':12}KIND")
+    for account in _with_store(data, work):
+        state = "enabled" if account.enabled else "disabled"
+        players = str(account.max_connections or "any")
+        when = account.expires_at
+        date = "never" if when is None else datetime.fromtimestamp(when, UTC).date().isoformat()
+        kind = " ".join(word for word in ("admin", "trial") if getattr(account, word))
+        print(f"{clean(account.username):24}{state:10}{players:>8}  {date:12}{kind}".rstrip())
+
+
+@users.command("delete")
+def user_delete(name: Name, data: Data = None) -> None:
+    """Remove an account; its streams end within two seconds."""
+
+    async def work(store: Store, _config: Config) -> None:
+        await store.accounts.delete((await _found(store, name)).id)
+
+    _with_store(data, work)
+    print(f"account {name} is gone")
+
+
+async def _found(store: Store, name: str) -> Account:
+    account = await store.accounts.by_name(name)
+    if account is None:
+        raise ConfigError("NAME", f"there is no account '{name}'")
+    return account
+
+
+def _password(flag: str | None, stdin: bool) -> str | None:
+    """The password given, None without one. Raises ConfigError."""
+    if flag is not None and stdin:
+        raise ConfigError("--password-stdin", "one of --password and --password-stdin is enough")
+    given = flag
+    if stdin:
+        line = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline()
+        given = line.rstrip("\r\n")
+    if given is not None and not 1 <= len(given) <= PASSWORD_LIMIT:
+        raise ConfigError("--password", f"takes 1 to {PASSWORD_LIMIT} characters")
+    if given is not None and (not given.isprintable() or set(given) & set("/:?#%&+ \\")):
+        # players put it into URLs unencoded (Xtream reference §2.1)
+        raise ConfigError("--password", "players break on blanks and on / : ? # % & + \\")
+    return given
+
+
+async def _with_password(account: Account, password: str) -> Account:
+    passwords = Passwords()
+    try:
+        return dataclasses.replace(account, password_hash=await passwords.hash(password))
+    finally:
+        passwords.close()
+
+
+def _changed(
+    account: Account,
+    max_connections: int | None,
+    expires: str | None,
+    admin: bool | None,
+    trial: bool | None,
+    enabled: bool | None,
+) -> Account:
+    given = {
+        "max_connections": max_connections, "admin": admin, "trial": trial, "enabled": enabled
+    }  # fmt: skip
+    values: dict[str, int | bool | None] = {
+        name: value for name, value in given.items() if value is not None
+    }
+    if expires is not None:
+        values["expires_at"] = _moment(expires)
+    return dataclasses.replace(account, **values)  # type: ignore[arg-type]
+
+
+def _moment(text: str) -> int | None:
+    """The last second of a day in UTC, None for 'never'. Raises ConfigError."""
+    if text.lower() == "never":
+        return None
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigError("--expires", f"'{text}' is no date like 2027-01-31, nor never") from error
+    return int(day.replace(hour=23, minute=59, second=59).timestamp())
+
+
+# -- channels --
+
+ChannelId = Annotated[int, typer.Argument(metavar="ID")]
+Source = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="LINK", help="AceStream id or link, or URL; best first."),
+]
+Category = Annotated[str | None, typer.Option(metavar="NAME", help="Made if it is not there.")]
+Number = Annotated[str | None, typer.Option(metavar="N")]
+Logo = Annotated[str | None, typer.Option(metavar="URL")]
+GuideId = Annotated[str | None, typer.Option(metavar="ID", help="What guides call it (tvg-id).")]
+
+
+@channels.command("list")
+def channel_list(data: Data = None) -> None:
+    """The line-up, a line each."""
+
+    async def work(store: Store, _config: Config) -> tuple[list[Channel], dict[int, str]]:
+        names = {category.id: category.name for category in await store.lineup.categories()}
+        return await store.lineup.channels(), names
+
+    found, names = _with_store(data, work)
+    print(f"{'ID':>6}  {'NUMBER':8}{'NAME':40}{'CATEGORY':24}STATE")
+    for channel in found:
+        category = names.get(channel.categories[0], "") if channel.categories else ""
+        state = "disabled" if not channel.enabled else "stale" if channel.stale_since else ""
+        name, shown = clean(channel.name)[:38], clean(category)[:22]
+        print(f"{channel.id:>6}  {channel.number:8}{name:40}{shown:24}{state}".rstrip())
+
+
+@channels.command("add")
+def channel_add(
+    name: Name,
+    source: Source = None,
+    category: Category = None,
+    number: Number = None,
+    logo: Logo = None,
+    guide_id: GuideId = None,
+    data: Data = None,
+) -> None:
+    """Add a channel by hand; no import touches it."""
+    sources = _sources(source or [])
+
+    async def work(store: Store, _config: Config) -> int:
+        channel = Channel(0, name, position=len(await store.lineup.channels()), sources=sources)
+        return await store.lineup.add_channel(
+            await _edited(store, channel, category, number, logo, guide_id)
+        )
+
+    print(f"channel {_with_store(data, work)} is there")
+
+
+@channels.command("set")
+def channel_set(
+    channel_id: ChannelId,
+    name: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    source: Source = None,
+    category: Category = None,
+    number: Number = None,
+    logo: Logo = None,
+    guide_id: GuideId = None,
+    enabled: Enabled = None,
+    data: Data = None,
+) -> None:
+    """Change a channel; what is set here no import changes any more."""
+    sources = None if source is None else _sources(source)
+    given = {
+        "name": name, "sources": sources, "categories": category, "number": number, "logo": logo,
+        "guide_id": guide_id,
+    }  # fmt: skip
+
+    async def work(store: Store, _config: Config) -> None:
+        channel = await _channel(store, channel_id)
+        channel = await _edited(store, channel, category, number, logo, guide_id)
+        if name is not None:
+            channel = dataclasses.replace(channel, name=name)
+        if sources is not None:
+            channel = dataclasses.replace(channel, sources=sources)
+        if enabled is not None:
+            channel = dataclasses.replace(channel, enabled=enabled)
+        edited = [field for field, value in given.items() if value is not None]
+        await store.lineup.set_channel(channel, edited=edited)
+
+    _with_store(data, work)
+    print(f"channel {channel_id} is changed")
+
+
+@channels.command("delete")
+def channel_delete(channel_id: ChannelId, data: Data = None) -> None:
+    """Remove a channel. A list that has it brings it back under a new id; `set --disable` hides
+    it for good.
+    """
+
+    async def work(store: Store, _config: Config) -> None:
+        await store.lineup.delete_channel((await _channel(store, channel_id)).id)
+
+    _with_store(data, work)
+    print(f"channel {channel_id} is gone")
+
+
+async def _channel(store: Store, channel_id: int) -> Channel:
+    channel = await store.lineup.channel(channel_id)
+    if channel is None:
+        raise ConfigError("ID", f"there is no channel {channel_id}")
+    return channel
+
+
+def _sources(links: list[str]) -> tuple[ChannelSource, ...]:
+    try:
+        found = [read_link(link) for link in links]
+    except FormatError as error:
+        raise ConfigError("--source", error.reason) from error
+    return tuple(ChannelSource(link.kind, link.value) for link in found)
+
+
+async def _edited(
+    store: Store,
+    channel: Channel,
+    category: str | None,
+    number: str | None,
+    logo: str | None,
+    guide_id: str | None,
+) -> Channel:
+    if category is not None:
+        made = await store.lineup.category_named(category)
+        channel = dataclasses.replace(channel, categories=(made.id,))
+    if number is not None:
+        channel = dataclasses.replace(channel, number=number)
+    if logo is not None:
+        channel = dataclasses.replace(channel, logo=logo)
+    if guide_id is not None:
+        channel = dataclasses.replace(channel, guide_id=guide_id)
+    return channel
+
+
+# -- imports --
+
+
+@imports.command("playlist")
+def import_a_playlist(
+    place: Annotated[str, typer.Argument(metavar="FILE|URL")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    merge_names: Annotated[
+        bool, typer.Option("--merge-names", help="Entries of one name are one channel.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Bring the line-up in step with a channel list (M3U). Ids stay; nothing vanishes at once."""
+    remote = "://" in place
+    kept = place if remote else str(Path(place).absolute())
+
+    async def work(store: Store, config: Config) -> ImportReport:
+        complete, charset, base = True, "", ""
+        if remote:
+            got = await fetch(
+                place,
+                policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
+                limit_bytes=config.limits.list_bytes,
+                total_seconds=config.timeouts.fetch_total_seconds,
+                read_seconds=config.timeouts.fetch_read_seconds,
+            )
+            body, complete, charset, base = got.body, got.complete, got.charset, got.url
+        else:
+            body = await asyncio.to_thread(_read, Path(place))
+        pieces = (body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES))
+        entries, ending = read_list(pieces, base_url=base, charset=charset)
+        source = ListSource(0, "playlist", kept, merge_names=merge_names)
+        known = [one for one in await store.lineup.lists("playlist") if one.url == kept]
+        if known:
+            source = dataclasses.replace(known[0], merge_names=merge_names or known[0].merge_names)
+        if not dry_run:
+            number = await store.lineup.add_list(source)
+            source = dataclasses.replace(source, id=number)
+            await store.lineup.set_list(source)
+        return await import_playlist(
+            store, source, entries, ending, complete=complete, dry_run=dry_run
+        )
+
+    _tell(_with_store(data, work), dry_run)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StateError(str(path), error.strerror or "can't be read") from error
+
+
+def _tell(report: ImportReport, dry_run: bool) -> None:
+    for kind, names in report.names.items():
+        if dry_run:
+            for name in names:
+                print(f"  {kind:9}{clean(name)}")
+    for warning in report.warnings:
+        print(f"line {warning.line}: {clean(warning.reason)}", file=sys.stderr)
+    hidden = report.warning_count - len(report.warnings)
+    if hidden > 0:
+        print(f"… and {hidden} more warnings", file=sys.stderr)
+    if not report.complete:
+        print("the list was cut short: nothing was counted as missing", file=sys.stderr)
+    would = "would be " if dry_run else ""
+    print(
+        f"{report.entries} entries: {report.added} {would}added, {report.changed} changed, "
+        f"{report.unchanged} unchanged, {report.stale} stale, {report.returned} returned, "
+        f"{report.retired} retired, {report.dropped} dropped, {report.doubles} twice"
+    )
+
+
+@imports.command("undo")
+def undo_an_import(
+    place: Annotated[str, typer.Argument(metavar="FILE|URL")], data: Data = None
+) -> None:
+    """Take the last import of a list back."""
+    kept = place if "://" in place else str(Path(place).absolute())
+
+    async def work(store: Store, _config: Config) -> bool:
+        known = [one for one in await store.lineup.lists("playlist") if one.url == kept]
+        if not known:
+            raise ConfigError("FILE|URL", "no such list was imported")
+        return await store.lineup.undo_last(known[0].id)
+
+    print("taken back" if _with_store(data, work) else "there is nothing to take back")
+
+
+# -- copies --
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    data: Data = None,
+) -> None:
+    """Copy the database, also of a running server."""
+    back_up(load_config(None, data=data).data / FILE_NAME, file, force=force)
+    print(f"{file} holds all accounts and channels: keep it as safe as the original")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    data: Data = None,
+) -> None:
+    """Put a backup in the database's place, while no server runs; the replaced one is kept."""
+    kept = put_back(file, load_config(None, data=data).data / FILE_NAME)
+    print("restored" if kept is None else f"restored; what was there is {kept}")

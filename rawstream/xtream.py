@@ -1,0 +1,370 @@
+"""All that a player calls: the Xtream Codes API, channel lists, the guide, live streams.
+
+Owns: who a request says it is and whether that is true, which answer belongs to which question,
+what a failure looks like (Xtream reference §5.3). Must not know: how lists are made
+(`xtream_lists`), which keys an answer has (`xtream_shapes`), how a channel lives.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, quote
+
+import orjson
+
+from rawstream.accounts import Accounts, LoginRefused, Throttled
+from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
+from rawstream.catalogue import LiveCatalogue, View
+from rawstream.config import Config
+from rawstream.connection import Exchange
+from rawstream.errors import ViewerError
+from rawstream.http1 import Headers, Request, Response
+from rawstream.hub import ChannelHub
+from rawstream.records import Account
+from rawstream.urls import Base, base_url, parse_public_url
+from rawstream.xtream_lists import Built, XtreamLists
+from rawstream.xtream_shapes import (
+    ACTIONS,
+    NO_FILM,
+    NO_LISTINGS,
+    NO_SERIES,
+    account_object,
+    enigma2,
+    refusal_object,
+)
+
+Answer = Response | Awaitable[Response | None] | None
+
+_JSON: Final = "application/json"
+_XML: Final = "application/xml; charset=utf-8"
+_M3U: Final = "audio/x-mpegurl; charset=utf-8"
+_PRIVATE: Headers = (("Cache-Control", "no-store"),)
+_STREAM_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.([A-Za-z0-9]{1,8}))?")
+_WHOLE: Final = re.compile(r"[0-9]{1,10}")
+_EMPTY_LISTS: Final = frozenset(
+    ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series", "get_epg")
+)
+_LISTINGS: Final = frozenset(("get_short_epg", "get_simple_data_table"))
+_LISTS: Final = _EMPTY_LISTS | {"get_live_categories", "get_live_streams"}
+_SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "get_vod_info": NO_FILM,
+    "get_series_info": NO_SERIES,
+    **dict.fromkeys(_LISTINGS, NO_LISTINGS),
+}
+_PLAIN_EXTENSIONS: Final = frozenset(("", "ts"))
+# as much of a credential as a URL carries unencoded (§2.1: never more than needed)
+_URL_SAFE: Final = "@"
+
+
+class Login(NamedTuple):
+    """What a request says of itself. With a `token` the other two are empty."""
+
+    username: str
+    password: str
+    token: str = ""
+
+    @property
+    def path(self) -> str:
+        """How it stands in a path."""
+        if self.token:
+            return quote(self.token, safe="")
+        return f"{quote(self.username, safe=_URL_SAFE)}/{quote(self.password, safe=_URL_SAFE)}"
+
+    @property
+    def query(self) -> str:
+        if self.token:
+            return f"token={quote(self.token, safe='')}"
+        user, password = (quote(text, safe=_URL_SAFE) for text in self[:2])
+        return f"username={user}&password={password}"
+
+
+class XtreamEndpoints:
+    """The handlers. One per server."""
+
+    def __init__(
+        self, config: Config, hub: ChannelHub, accounts: Accounts, catalogue: LiveCatalogue
+    ) -> None:
+        self._config = config
+        self._hub = hub
+        self._accounts = accounts
+        self._catalogue = catalogue
+        self._lists = XtreamLists()
+        self._public = parse_public_url(config.public_url) if config.public_url else None
+
+    # -- who asks --
+
+    async def _account(self, login: Login, request: Request) -> Account:
+        """Raises LoginRefused, Throttled, ViewerError 503."""
+        address = request.peer[0]
+        if login.token:
+            account = self._accounts.by_token(login.token, address)
+            if account is None:
+                raise LoginRefused
+            return account
+        return await self._accounts.verify(login.username, login.password, address)
+
+    async def _watcher(self, login: Login, request: Request) -> Account:
+        """An account that may use what it asks for now. Raises ViewerError 403 as well."""
+        account = await self._account(login, request)
+        status = self._accounts.status_of(account)
+        if status != "Active":
+            raise ViewerError(403, f"this account is {status.lower()}")
+        return account
+
+    def _base(self, request: Request) -> Base:
+        return base_url(
+            request.headers,
+            request.connected[0],
+            trusted=self._config.trusted_proxies,
+            public=self._public,
+            port=self._config.port,
+        )
+
+    def _view(self, account: Account) -> View:
+        return self._catalogue.current.visible(account)
+
+    # -- player_api.php, panel_api.php --
+
+    async def player_api(self, request: Request, _exchange: Exchange) -> Response:
+        """`/player_api.php`: the account, or what `action` names."""
+        return await self._api(request, panel=False)
+
+    async def panel_api(self, request: Request, _exchange: Exchange) -> Response:
+        """`/panel_api.php`: the same, with the whole line-up where no action is named (§3.11)."""
+        return await self._api(request, panel=True)
+
+    async def _api(self, request: Request, *, panel: bool) -> Response:
+        asked = parameters(request)
+        action = ACTIONS.get(asked.get("action", ""), asked.get("action", ""))
+        known = action in _LISTS or action in _SHAPES
+        login = login_of(asked)
+        try:
+            account = await self._account(login, request)
+        except (LoginRefused, Throttled) as error:
+            message = "Invalid username or password"
+            status: int = 401 if known else self._config.login_failure_status
+            headers: Headers = _PRIVATE
+            if isinstance(error, Throttled):
+                message, status = error.reason, error.status
+                headers = (*_PRIVATE, ("Retry-After", str(error.retry_after)))
+            body = orjson.dumps(refusal_object(login.username, login.password, message))
+            return Response(status, body, _JSON, headers)
+        status_word = self._accounts.status_of(account)
+        if known:
+            if status_word == "Active":
+                return await self._data(request, action, asked, account)
+            return _json(_SHAPES.get(action, []))
+        shown = account_object(
+            account,
+            username=login.username or account.username,
+            password=login.password or login.token,
+            status=status_word,
+            active=self._accounts.active(account.id),
+            base=self._base(request),
+            now=time.time(),
+        )
+        if not panel or status_word != "Active":
+            return _json(shown)
+        more = await self._lists.panel(self._catalogue.current, self._view(account))
+        return Response(200, orjson.dumps(shown)[:-1] + b"," + more.body[1:], _JSON, _PRIVATE)
+
+    async def _data(
+        self, request: Request, action: str, asked: Mapping[str, str], account: Account
+    ) -> Response:
+        if action == "get_live_categories":
+            return _packed(request, await self._lists.categories(self._view(account)), _JSON)
+        if action == "get_live_streams":
+            built = await self._lists.streams(
+                self._catalogue.current, self._view(account), _category(asked)
+            )
+            return _paged(request, built, asked)
+        if action in _EMPTY_LISTS:
+            return _json([])
+        return _json(_SHAPES[action])
+
+    # -- lists --
+
+    async def get_php(self, request: Request, _exchange: Exchange) -> Response:
+        """`/get.php`: the channel list (§6). Always whole, whatever `Range` says."""
+        asked = parameters(request)
+        login = login_of(asked)
+        account = await self._watcher(login, request)
+        plus = asked.get("type", "").lower() != "m3u"
+        wanted = set(filter(None, asked.get("key", "").split(",")))
+        base = self._base(request).url
+        view = self._view(account)
+        if wanted and not wanted & {"live", "created_live", "radio_streams"}:
+            view = View((view.key, "nothing"), (), (), {})
+        body = await self._lists.m3u(
+            view,
+            plus=plus,
+            extension=".ts",
+            stream_prefix=f"{base}/live/{login.path}/",
+            guide_url=f"{base}/xmltv.php?{login.query}",
+        )
+        name = re.sub(r"[^A-Za-z0-9._@-]", "_", account.username)
+        disposition = f'attachment; filename="playlist_{name}{"_plus" if plus else ""}.m3u"'
+        return Response(200, body, _M3U, (*_PRIVATE, ("Content-Disposition", disposition)))
+
+    async def xmltv_php(self, request: Request, _exchange: Exchange) -> Response:
+        """`/xmltv.php`: the guide of the channels that this account sees (§8.1)."""
+        asked = parameters(request)
+        account = await self._watcher(login_of(asked), request)
+        built = await self._lists.xmltv(self._view(account))
+        if request.headers.get("if-none-match") == built.etag:
+            return Response(304, headers=(("ETag", built.etag),))
+        if asked.get("gzip") == "1" and built.packed is not None:
+            disposition = ("Content-Disposition", 'attachment; filename="epg.xml.gz"')
+            return Response(200, built.packed, "application/gzip", (*_PRIVATE, disposition))
+        headers = (("Cache-Control", "private, no-cache"), ("ETag", built.etag))
+        return _packed(request, built, _XML, headers)
+
+    async def enigma2_php(self, request: Request, _exchange: Exchange) -> Response:
+        """`/enigma2.php`: categories to descend into, channels to play (§3.12)."""
+        asked = parameters(request)
+        login = login_of(asked)
+        account = await self._watcher(login, request)
+        base, view = self._base(request).url, self._view(account)
+        kind, category = asked.get("type", ""), asked.get("cat_id", "")
+        items: list[tuple[str, str, str, str, str]] = []
+        if kind == "get_live_streams":
+            for channel in view.channels:
+                own = str(channel.categories[0]) if channel.categories else ""
+                if category in ("", "0", own):
+                    url = f"{base}/live/{login.path}/{channel.id}.ts"
+                    items.append((channel.name, "", own, "stream_url", url))
+        elif kind in ("", "get_live_categories"):
+            for shown in view.categories:
+                url = f"{base}/enigma2.php?{login.query}&type=get_live_streams&cat_id={shown.id}"
+                items.append((shown.name, "", str(shown.id), "playlist_url", url))
+        text = enigma2(account.username, items, _base64)
+        return Response(200, text.encode(), "text/xml; charset=utf-8", _PRIVATE)
+
+    # -- live --
+
+    def live(self, request: Request, exchange: Exchange) -> Answer:
+        """`/live/U/P/ID[.ts]`, `/live/TOKEN/ID[.ts]`, `/U/P/ID[.ts]`: the channel's MPEG-TS.
+
+        HEAD is answered at once: nothing is started, nobody is counted.
+        """
+        segments = request.segments
+        rest = segments[1:] if segments[0] == "live" else segments
+        login = Login("", "", rest[0]) if len(rest) == 2 else Login(rest[0], rest[1])
+        account = self._accounts.verified(login.username, login.password)
+        if account is not None:
+            self._play(account, rest[-1], request, exchange)
+            return None
+        return self._verify_and_play(login, rest[-1], request, exchange)
+
+    async def _verify_and_play(
+        self, login: Login, name: str, request: Request, exchange: Exchange
+    ) -> None:
+        account = await self._account(login, request)
+        if not exchange.gone:
+            self._play(account, name, request, exchange)
+
+    def _play(self, account: Account, name: str, request: Request, exchange: Exchange) -> None:
+        """Raises ViewerError: 403 not allowed now, 404 no such channel, 503 not at present."""
+        status = self._accounts.status_of(account)
+        if status != "Active":
+            raise ViewerError(403, f"this account is {status.lower()}")
+        found = _STREAM_NAME.fullmatch(name)
+        channel = self._view(account).by_id.get(int(found[1])) if found is not None else None
+        if found is None or channel is None:
+            raise ViewerError(404, "no such channel")
+        if (found[2] or "").lower() not in _PLAIN_EXTENSIONS:
+            raise ViewerError(404, "channels are served as .ts")
+        if request.method == "HEAD":
+            exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)
+            return
+        lease = self._accounts.lease(
+            account,
+            address=request.peer[0],
+            user_agent=request.headers.get("user-agent", "")[:200],
+            channel=str(channel.id),
+            now=time.monotonic(),
+        )
+        try:
+            self._hub.watch_channel(
+                channel, exchange, headers=STREAM_HEADERS, account=account.username, lease=lease
+            )
+        except BaseException:
+            lease.ended()
+            raise
+
+    def nothing(self, _request: Request, _exchange: Exchange) -> Response:
+        """Films, series and archives there are none of."""
+        return Response(404, b"not found\n")
+
+
+# -- requests --
+
+
+def parameters(request: Request) -> dict[str, str]:
+    """Query and form of a request as one (§2.2); the query wins. A body that is no form says
+    nothing, and is no error either.
+    """
+    found: dict[str, str] = {}
+    kind = request.headers.get("content-type", "")
+    if request.body and not kind.startswith(("application/json", "multipart/")):
+        try:
+            pairs = parse_qsl(request.body.decode(), keep_blank_values=True, max_num_fields=100)
+        except ValueError:
+            pairs = []
+        found = dict(reversed(pairs))
+    return found | request.query
+
+
+def login_of(asked: Mapping[str, str]) -> Login:
+    token = asked.get("token", "")
+    if token:
+        return Login("", "", token)
+    return Login(asked.get("username", ""), asked.get("password", ""))
+
+
+def _category(asked: Mapping[str, str]) -> int | None:
+    """None for every spelling of "no filter"."""
+    text = asked.get("category_id", "").strip()
+    return int(text) or None if _WHOLE.fullmatch(text) else None
+
+
+# -- answers --
+
+
+def _json(value: Any) -> Response:
+    return Response(200, orjson.dumps(value), _JSON, _PRIVATE)
+
+
+def _packed(
+    request: Request, built: Built, content_type: str, headers: Headers = _PRIVATE
+) -> Response:
+    """Packed, for whoever takes it so."""
+    accepted: Sequence[str] = request.headers.get("accept-encoding", "").lower().split(",")
+    takes = any(_takes_gzip(word) for word in accepted)
+    if built.packed is not None and takes:
+        packing = (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+        return Response(200, built.packed, content_type, (*headers, *packing))
+    return Response(200, built.body, content_type, (*headers, ("Vary", "Accept-Encoding")))
+
+
+def _takes_gzip(word: str) -> bool:
+    coding, _, weight = word.strip().partition(";")
+    return coding.strip() in ("gzip", "*") and not re.fullmatch(r"\s*q=0(\.0*)?", weight)
+
+
+def _paged(request: Request, built: Built, asked: Mapping[str, str]) -> Response:
+    """Both panels page by these two (§3.3)."""
+    offset, size = (asked.get(f"params[{name}]", "") for name in ("offset", "items_per_page"))
+    if not _WHOLE.fullmatch(offset) and not _WHOLE.fullmatch(size):
+        return _packed(request, built, _JSON)
+    first = int(offset) if _WHOLE.fullmatch(offset) else 0
+    last = first + int(size) if _WHOLE.fullmatch(size) and int(size) else None
+    return _json(orjson.loads(built.body)[first:last])
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,149 @@
+"""Whole lists, built once per version of the line-up and class of accounts, off the loop.
+
+Owns: the JSON of categories and streams, the M3U and the channels of XMLTV, as bytes and packed.
+What depends on who asks (addresses, credentials) is joined in at the last moment. Must not know:
+who asks, whether he may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from rawstream.catalogue import Catalogue, View
+from rawstream.epg import GuideChannel, LocalText, write_xmltv
+from rawstream.m3u import M3uWriter
+from rawstream.xtream_shapes import category_rows, panel_channels, stream_rows
+
+# stands in a built list where something of the request belongs; no name holds a control character
+_STREAM, _GUIDE = "\x02", "\x03"
+_KEPT: Final = 256  # lists; a category asked for is one more
+_PACKED_FROM: Final = 1400  # bytes: less fits one packet either way
+
+
+@dataclass(slots=True)
+class Built:
+    """A list, packed as well, and its ETag."""
+
+    body: bytes
+    packed: bytes | None = None
+    etag: str = field(default="")
+
+
+class XtreamLists:
+    """What was built for the newest catalogues."""
+
+    def __init__(self) -> None:
+        self._built: OrderedDict[Hashable, asyncio.Task[Built]] = OrderedDict()
+
+    async def _once(self, key: Hashable, build: Callable[[], bytes]) -> Built:
+        """Build, in a thread, what all who ask at the same time wait for."""
+        task = self._built.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = asyncio.create_task(asyncio.to_thread(_finished, build), name="list")
+            self._built[key] = task
+            while len(self._built) > _KEPT:
+                self._built.popitem(last=False)
+        else:
+            self._built.move_to_end(key)
+        return await asyncio.shield(task)
+
+    async def categories(self, view: View) -> Built:
+        return await self._once(
+            (view.key, "categories"), lambda: orjson.dumps(category_rows(view.categories))
+        )
+
+    async def streams(self, catalogue: Catalogue, view: View, category: int | None) -> Built:
+        """`get_live_streams`; `category` None: all."""
+
+        def build() -> bytes:
+            rows = stream_rows(view.channels, view.categories, catalogue.is_adult)
+            if category is not None:
+                rows = [row for row in rows if category in row["category_ids"]]
+            return orjson.dumps(rows)
+
+        known = category is None or any(shown.id == category for shown in view.categories)
+        return await self._once((view.key, "streams", category), build) if known else Built(b"[]")
+
+    async def panel(self, catalogue: Catalogue, view: View) -> Built:
+        """The two keys that panel_api.php has more than player_api.php."""
+
+        def build() -> bytes:
+            rows = stream_rows(view.channels, view.categories, catalogue.is_adult)
+            document = {
+                "categories": {"live": category_rows(view.categories), "movie": [], "series": []},
+                "available_channels": panel_channels(rows, view.categories),
+            }
+            return orjson.dumps(document)
+
+        return await self._once((view.key, "panel"), build)
+
+    async def m3u(
+        self, view: View, *, plus: bool, extension: str, stream_prefix: str, guide_url: str
+    ) -> bytes:
+        """A channel list (§6.2). `stream_prefix`: what stands before an id in its URL."""
+        built = await self._once(
+            (view.key, "m3u", plus, extension), lambda: _m3u(view, plus, extension)
+        )
+        return built.body.replace(_STREAM.encode(), stream_prefix.encode()).replace(
+            _GUIDE.encode(), guide_url.replace('"', "%22").encode()
+        )
+
+    async def xmltv(self, view: View) -> Built:
+        """The channels of the guide."""
+
+        def build() -> bytes:
+            channels = (
+                GuideChannel(
+                    channel.guide_id,
+                    (LocalText(channel.name),),
+                    (channel.logo,) if channel.logo else (),
+                )
+                for channel in view.channels
+                if channel.guide_id
+            )
+            return b"".join(write_xmltv(channels, ()))
+
+        return await self._once((view.key, "xmltv"), build)
+
+
+def _finished(build: Callable[[], bytes]) -> Built:
+    body = build()
+    packed = gzip.compress(body, 6, mtime=0) if len(body) >= _PACKED_FROM else None
+    return Built(body, packed, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+def _m3u(view: View, plus: bool, extension: str) -> bytes:
+    writer = M3uWriter(plus=plus)
+    names = {category.id: category.name for category in view.categories}
+    other = view.categories[-1].name if view.categories else ""
+    # not by the writer: it would blank the mark
+    parts = [f'#EXTM3U url-tvg="{_GUIDE}" x-tvg-url="{_GUIDE}"\n' if plus else "#EXTM3U\n"]
+    for number, channel in enumerate(view.channels, 1):
+        groups = [names[category] for category in channel.categories if category in names]
+        attributes = {
+            "tvg-id": channel.guide_id,
+            "tvg-name": channel.name,
+            "tvg-logo": channel.logo,
+            "tvg-chno": channel.number or str(number),
+        }
+        if channel.radio:
+            attributes["radio"] = "true"
+        parts.append(
+            writer.head(
+                channel.name,
+                attributes,
+                groups=groups[:1] or [other],
+                # spares Kodi its probes (§9.4); others pass over it
+                kodi_properties={"mimetype": "video/mp2t"},
+            )
+        )
+        parts.append(f"{_STREAM}{channel.id}{extension}\n")
+    return "".join(parts).encode()

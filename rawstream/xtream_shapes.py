@@ -1,0 +1,194 @@
+"""The Xtream Codes answers as values: which key has which JSON type.
+
+Owns: names and types (Xtream reference §3; a number that players want as text is text here). Must
+not know: requests, accounts' secrets beyond what is echoed, where any of it comes from. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from rawstream.records import Account, Category, Channel
+from rawstream.urls import Base
+
+# `null` is authentic for "never" and crashes players (§3.1); this is the largest int32
+NEVER: Final = "2147483647"
+NO_SERIES: Final[Mapping[str, Any]] = {"seasons": [], "info": {"name": None}, "episodes": {}}
+NO_FILM: Final[Mapping[str, Any]] = {"info": []}
+NO_LISTINGS: Final[Mapping[str, Any]] = {"epg_listings": []}
+
+# What panels' numeric actions stand for (§2.2)
+ACTIONS: Final[Mapping[str, str]] = {
+    "200": "get_vod_categories",
+    "201": "get_live_categories",
+    "202": "get_live_streams",
+    "203": "get_vod_streams",
+    "204": "get_series_info",
+    "205": "get_short_epg",
+    "206": "get_series_categories",
+    "207": "get_simple_data_table",
+    "208": "get_series",
+    "209": "get_vod_info",
+    "get_simple_date_table": "get_simple_data_table",
+}
+
+
+def account_object(
+    account: Account,
+    *,
+    username: str,
+    password: str,
+    status: str,
+    active: int,
+    base: Base,
+    now: float,
+) -> dict[str, Any]:
+    """`user_info` and `server_info` (§3.1). `username` and `password` as they were typed."""
+    expires = account.expires_at
+    return {
+        "user_info": {
+            "username": username,
+            "password": password,
+            "message": "",
+            "auth": 1,
+            "status": status,
+            "exp_date": NEVER if expires is None else str(expires),
+            "is_trial": str(int(account.trial)),
+            "active_cons": str(active),
+            "created_at": str(account.created_at),
+            "max_connections": str(account.max_connections),
+            "allowed_output_formats": list(account.allowed_formats),
+        },
+        "server_info": server_info(base, now),
+    }
+
+
+def server_info(base: Base, now: float) -> dict[str, Any]:
+    """Host, port and scheme as the client sees them; everything in UTC."""
+    port = str(base.port)
+    return {
+        "url": base.host,
+        "port": port,
+        "https_port": port if base.scheme == "https" else "0",
+        "server_protocol": base.scheme,
+        "rtmp_port": "0",
+        "timezone": "UTC",
+        "timestamp_now": int(now),
+        "time_now": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "process": True,
+    }
+
+
+def refusal_object(username: str, password: str, message: str) -> dict[str, Any]:
+    """A failed login with every key that clients index (§5.3)."""
+    return {
+        "user_info": {
+            "username": username,
+            "password": password,
+            "message": message,
+            "auth": 0,
+            "status": "Disabled",
+            "exp_date": "0",
+            "is_trial": "0",
+            "active_cons": "0",
+            "created_at": "0",
+            "max_connections": "0",
+            "allowed_output_formats": [],
+        },
+        "server_info": {},
+    }
+
+
+def category_rows(categories: Iterable[Category]) -> list[dict[str, Any]]:
+    return [
+        {"category_id": str(category.id), "category_name": category.name, "parent_id": 0}
+        for category in categories
+    ]
+
+
+def stream_rows(
+    channels: Sequence[Channel],
+    categories: Iterable[Category],
+    is_adult: Callable[[Channel], bool],
+) -> list[dict[str, Any]]:
+    """One row per channel (§3.3). `num` counts from 1 in the order of the line-up."""
+    shown = [category.id for category in categories]
+    known = set(shown)
+    fallback = shown[-1] if shown else 0
+    rows = []
+    for number, channel in enumerate(channels, 1):
+        own = [category for category in channel.categories if category in known] or [fallback]
+        rows.append(
+            {
+                "num": number,
+                "name": channel.name,
+                "stream_type": "radio_streams" if channel.radio else "live",
+                "stream_id": channel.id,
+                "stream_icon": channel.logo,
+                "epg_channel_id": channel.guide_id or None,
+                "added": str(channel.added_at),
+                "is_adult": str(int(is_adult(channel))),
+                "category_id": str(own[0]),
+                "category_ids": own,
+                "custom_sid": "",
+                "tv_archive": 0,
+                "direct_source": "",
+                "tv_archive_duration": 0,
+                "thumbnail": "",
+            }
+        )
+    return rows
+
+
+def panel_channels(
+    rows: Iterable[Mapping[str, Any]], categories: Iterable[Category]
+) -> dict[str, Any]:
+    """`available_channels` of panel_api.php (§3.11), by stream id; here the id is text."""
+    names = {str(category.id): category.name for category in categories}
+    found = {}
+    for row in rows:
+        key = str(row["stream_id"])
+        radio = row["stream_type"] == "radio_streams"
+        found[key] = {
+            **{name: row[name] for name in ("num", "name", "stream_type")},
+            "type_name": "Radio" if radio else "Live Streams",
+            "stream_id": key,
+            **{name: row[name] for name in ("stream_icon", "epg_channel_id", "added")},
+            "category_name": names.get(row["category_id"], ""),
+            "category_id": row["category_id"],
+            "series_no": None,
+            "live": "1",
+            "container_extension": None,
+            **{name: row[name] for name in ("custom_sid", "tv_archive", "direct_source")},
+            "tv_archive_duration": row["tv_archive_duration"],
+        }
+    return found
+
+
+def enigma2(
+    title: str, items: Iterable[tuple[str, str, str, str, str]], encode: Callable[[str], str]
+) -> str:
+    """The XML of old Enigma2 plugins (§3.12).
+
+    `items`: name, description, category id, then the tag (`playlist_url`: descend, `stream_url`:
+    play) and its URL. `encode`: base64.
+    """
+    parts = [
+        '<?xml version="1.0" encoding="UTF-8"?>\n<items>\n',
+        f"<playlist_name><![CDATA[{_cdata(title)}]]></playlist_name>\n",
+    ]
+    for name, description, category, tag, url in items:
+        parts.append(
+            f"<channel><title>{encode(name)}</title><description>{encode(description)}"
+            f"</description><category_id>{escape(category)}</category_id>"
+            f"<{tag}><![CDATA[{_cdata(url)}]]></{tag}></channel>\n"
+        )
+    parts.append("</items>\n")
+    return "".join(parts)
+
+
+def _cdata(text: str) -> str:
+    return text.replace("]]>", "]]]]><![CDATA[>")

@@ -1,0 +1,231 @@
+"""The whole program as players' libraries see it: log in, list, read the guide, play.
+
+Each client is a program of its own (`xtream_clients.py`); the server runs in this test's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from players import find_program
+from rawstream.demo import furnish
+from rawstream.passwords import Passwords
+from rawstream.store import Store
+from stage import PATIENCE_SECONDS, until
+from wire import dial, receive, send
+
+from rawstream.config import Config, Limits, Timeouts
+from rawstream.http_client import request
+from rawstream.simulator import EngineSimulator, bundled_contents
+from rawstream.workers import Worker
+
+CLIENTS = Path(__file__).with_name("xtream_clients.py")
+CHANNELS = sorted(content.name for content in bundled_contents())
+
+
+@asynccontextmanager
+async def front_door(data: Path, **settings: Any) -> AsyncIterator[tuple[Worker, str]]:
+    """A furnished server with account demo/demo over a simulated engine; its base URL."""
+    contents = bundled_contents()
+    async with EngineSimulator(contents, latency=0.0) as engine:
+        store = await Store.open(data)
+        try:
+            await furnish(store, contents, public=False)
+        finally:
+            await store.close()
+        config = Config(
+            host="127.0.0.1",
+            port=0,
+            engines=(engine.url,),
+            data=data,
+            timeouts=Timeouts.for_tests(),
+            **settings,
+        )
+        worker = Worker(config)
+        await worker.start()
+        try:
+            yield worker, f"http://127.0.0.1:{worker.addresses[0][1]}"
+        finally:
+            await worker.stop()
+
+
+async def run(*command: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 2 * PATIENCE_SECONDS)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def client(name: str, url: str, password: str, cache: Path) -> dict[str, Any]:
+    status, out, err = await run(
+        sys.executable, str(CLIENTS), name, url, "demo", password, str(cache)
+    )
+    assert status == 0, err
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+async def get(url: str) -> tuple[int, bytes]:
+    answer = await request(
+        url,
+        connect_seconds=PATIENCE_SECONDS,
+        total_seconds=PATIENCE_SECONDS,
+        limits=Limits(),
+    )
+    return answer.status, answer.body
+
+
+async def test_pyxtream_logs_in_lists_and_reads_the_guide(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        found = await client("pyxtream", url, "demo", tmp_path)
+        assert found["in"]
+        assert found["channels"] == CHANNELS
+        assert found["films"] == found["series"] == 0
+        listings = found["guide"]["epg_listings"]
+        assert listings
+        assert all(base64.b64decode(row["title"]) for row in listings)
+        status, out, err = await run(
+            find_program("ffprobe"), "-v", "error", "-show_entries", "stream=codec_type",
+            "-of", "json", found["urls"][0],
+        )  # fmt: skip
+        assert (status, err) == (0, "")
+        assert json.loads(out)["streams"]
+
+
+async def test_the_second_library_logs_in_and_lists(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        found = await client("xtream_api_client", url, "demo", tmp_path)
+        assert found["status"] == "Active"
+        assert found["channels"] == CHANNELS
+        assert (await client("xtream_api_client", url, "wrong", tmp_path)) == {"in": False}
+
+
+async def test_a_list_reader_finds_every_channel_and_its_urls_play(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        found = await client("ipytv", url, "demo", tmp_path)
+        assert found["channels"] == CHANNELS
+        assert all(address.startswith(f"{url}/live/demo/demo/") for address in found["urls"])
+        status, _out, err = await run(
+            find_program("ffmpeg"), "-v", "error", "-i", found["urls"][0],
+            "-t", "2", "-c", "copy", "-f", "null", "-",
+        )  # fmt: skip
+        assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Rome", "America/St_Johns"])
+async def test_the_guide_has_the_same_moments_wherever_the_server_stands(
+    tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    async with front_door(tmp_path / "data") as (_worker, url):
+        login = f"{url}/player_api.php?username=demo&password=demo"
+        account = json.loads((await get(login))[1])
+        now = account["server_info"]["timestamp_now"]
+        assert account["server_info"]["timezone"] == "UTC"
+        stream = json.loads((await get(f"{login}&action=get_live_streams"))[1])[0]["stream_id"]
+        rows = json.loads((await get(f"{login}&action=get_short_epg&stream_id={stream}"))[1])
+        first = rows["epg_listings"][0]
+        assert int(first["start_timestamp"]) <= now <= int(first["stop_timestamp"])
+
+
+async def test_zapping_at_one_connection_is_never_refused(tmp_path: Path) -> None:
+    """Fifty zaps, each opened before the former stream is left."""
+    async with front_door(tmp_path / "data") as (worker, url):
+        login = f"{url}/player_api.php?username=demo&password=demo"
+        streams = json.loads((await get(f"{login}&action=get_live_streams"))[1])
+        store = worker.store
+        account = await store.accounts.by_name("demo")
+        assert account is not None
+        port = worker.addresses[0][1]
+        former = None
+        for number in range(50):
+            stream = streams[number % len(streams)]["stream_id"]
+            sock = await dial(port)
+            path = f"/live/demo/demo/{stream}.ts".encode()
+            await send(sock, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nUser-Agent: Box\r\n\r\n")
+            assert (await receive(sock, b"\r\n")).startswith(b"HTTP/1.1 200")
+            assert worker.accounts.active(account.id) <= 1
+            if former is not None:
+                former.close()
+            former = sock
+        assert former is not None
+        former.close()
+
+
+async def test_an_account_that_is_disabled_is_cut_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (worker, url):
+        login = f"{url}/player_api.php?username=demo&password=demo"
+        streams = json.loads((await get(f"{login}&action=get_live_streams"))[1])
+        sock = await dial(worker.addresses[0][1])
+        path = f"/live/demo/demo/{streams[0]['stream_id']}.ts".encode()
+        await send(sock, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await receive(sock, b"\r\n")).startswith(b"HTTP/1.1 200")
+        status, _out, err = await run(
+            sys.executable, "-m", "rawstream", "user", "set", "demo", "--disable",
+            "--data", str(tmp_path / "data"),
+        )  # fmt: skip
+        assert status == 0, err
+
+        async def to_the_end() -> None:
+            try:
+                await receive(sock)
+            except ConnectionResetError:
+                pass
+
+        await asyncio.wait_for(to_the_end(), PATIENCE_SECONDS)
+        sock.close()
+        account = json.loads((await get(login))[1])
+        assert account["user_info"]["status"] == "Disabled"
+        assert account["user_info"]["auth"] == 1
+        assert (await get(f"{login}&action=get_live_streams"))[1] == b"[]"
+
+
+async def test_a_wrong_password_gets_the_answers_of_the_reference(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        query = "username=demo&password=nope"
+        status, body = await get(f"{url}/player_api.php?{query}")
+        assert status == 200
+        info = json.loads(body)
+        assert (info["user_info"]["auth"], info["user_info"]["username"]) == (0, "demo")
+        assert info["server_info"] == {}
+        assert (await get(f"{url}/player_api.php?{query}&action=get_live_streams"))[0] == 401
+        for path in ("get.php", "xmltv.php"):
+            assert (await get(f"{url}/{path}?{query}"))[0] == 403
+        assert (await get(f"{url}/live/demo/nope/1.ts"))[0] == 403
+
+
+async def test_a_password_is_kept_only_as_its_hash(tmp_path: Path) -> None:
+    canary = "Canary.7f3a-password"
+    async with front_door(tmp_path / "data") as (worker, url):
+        hashed = await Passwords().hash(canary)
+        demo = await worker.store.accounts.by_name("demo")
+        assert demo is not None
+        import dataclasses
+
+        await worker.store.accounts.set(dataclasses.replace(demo, password_hash=hashed))
+        query = f"username=demo&password={canary}"
+
+        async def let_in() -> bool:
+            body = json.loads((await get(f"{url}/player_api.php?{query}"))[1])
+            return bool(body["user_info"]["auth"])
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await let_in():
+                await asyncio.sleep(0.05)
+        await get(f"{url}/get.php?{query}")
+        for page in ("status", "status?format=json", "metrics"):
+            assert canary.encode() not in (await get(f"{url}/{page}"))[1]
+        await until(lambda: True)
+    for path in (tmp_path / "data").rglob("*"):
+        if path.is_file():
+            assert canary.encode() not in path.read_bytes(), path.name
