@@ -1,4 +1,4 @@
-"""All that is kept, behind one door: the line-up, accounts, the guide, settings, history.
+"""All that is kept, behind one door: the line-up, accounts, settings, history.
 
 Owns: which file of a data directory it is, settings by name, learnt infohashes, history and its
 bound. Must not know: what any of it is for.
@@ -94,7 +94,7 @@ class Store:
 
     async def flush(self) -> None:
         """Write what was noted, and let go of the oldest lines. Raises StateError."""
-        notes, self._notes = self._notes, []
+        notes = list(self._notes)
         if not notes:
             return
         async with self.db.write() as transaction:
@@ -107,6 +107,8 @@ class Store:
                 "DELETE FROM activity WHERE id <= (SELECT max(id) FROM activity) - ?",
                 (self._history_rows,),
             )
+        written = set(map(id, notes))  # a failure keeps them for the next time
+        self._notes = [note for note in self._notes if id(note) not in written]
 
     async def history(self, limit: int = 100, kind: str | None = None) -> list[Activity]:
         """The newest lines first."""

@@ -78,7 +78,7 @@ class Worker:
                 config, self.hub, self.server, started_at=self.started_at, xtream=xtream
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
-            for port in dict.fromkeys((config.port, *config.extra_ports)):
+            for port in (config.port, *config.extra_ports):
                 self.addresses += await self.server.listen(config.host, port)
             self._tasks = [
                 asyncio.create_task(self.catalogue.watch(), name="look for changes"),

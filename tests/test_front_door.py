@@ -1,4 +1,4 @@
-"""The whole program as players' libraries see it: log in, list, read the guide, play.
+"""The whole program as players' libraries see it: log in, list, play.
 
 Each client is a program of its own (`xtream_clients.py`); the server runs in this test's loop.
 """
@@ -6,7 +6,7 @@ Each client is a program of its own (`xtream_clients.py`); the server runs in th
 from __future__ import annotations
 
 import asyncio
-import base64
+import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -14,17 +14,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from players import find_program
-from rawstream.demo import furnish
-from rawstream.passwords import Passwords
-from rawstream.store import Store
-from stage import PATIENCE_SECONDS, until
+from stage import PATIENCE_SECONDS
 from wire import dial, receive, send
 
 from rawstream.config import Config, Limits, Timeouts
+from rawstream.demo import furnish
 from rawstream.http_client import request
+from rawstream.passwords import Passwords
 from rawstream.simulator import EngineSimulator, bundled_contents
+from rawstream.store import Store
 from rawstream.workers import Worker
 
 CLIENTS = Path(__file__).with_name("xtream_clients.py")
@@ -85,15 +84,13 @@ async def get(url: str) -> tuple[int, bytes]:
     return answer.status, answer.body
 
 
-async def test_pyxtream_logs_in_lists_and_reads_the_guide(tmp_path: Path) -> None:
+async def test_pyxtream_logs_in_lists_and_its_urls_play(tmp_path: Path) -> None:
     async with front_door(tmp_path / "data") as (_worker, url):
         found = await client("pyxtream", url, "demo", tmp_path)
         assert found["in"]
         assert found["channels"] == CHANNELS
         assert found["films"] == found["series"] == 0
-        listings = found["guide"]["epg_listings"]
-        assert listings
-        assert all(base64.b64decode(row["title"]) for row in listings)
+        assert found["guide"] == {"epg_listings": []}, "there is no guide yet, and it says so"
         status, out, err = await run(
             find_program("ffprobe"), "-v", "error", "-show_entries", "stream=codec_type",
             "-of", "json", found["urls"][0],
@@ -113,29 +110,13 @@ async def test_the_second_library_logs_in_and_lists(tmp_path: Path) -> None:
 async def test_a_list_reader_finds_every_channel_and_its_urls_play(tmp_path: Path) -> None:
     async with front_door(tmp_path / "data") as (_worker, url):
         found = await client("ipytv", url, "demo", tmp_path)
-        assert found["channels"] == CHANNELS
+        assert found["channels"] == sorted(name.replace(",", "") for name in CHANNELS)
         assert all(address.startswith(f"{url}/live/demo/demo/") for address in found["urls"])
         status, _out, err = await run(
             find_program("ffmpeg"), "-v", "error", "-i", found["urls"][0],
             "-t", "2", "-c", "copy", "-f", "null", "-",
         )  # fmt: skip
         assert (status, err) == (0, "")
-
-
-@pytest.mark.parametrize("zone", ["Europe/Rome", "America/St_Johns"])
-async def test_the_guide_has_the_same_moments_wherever_the_server_stands(
-    tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TZ", zone)
-    async with front_door(tmp_path / "data") as (_worker, url):
-        login = f"{url}/player_api.php?username=demo&password=demo"
-        account = json.loads((await get(login))[1])
-        now = account["server_info"]["timestamp_now"]
-        assert account["server_info"]["timezone"] == "UTC"
-        stream = json.loads((await get(f"{login}&action=get_live_streams"))[1])[0]["stream_id"]
-        rows = json.loads((await get(f"{login}&action=get_short_epg&stream_id={stream}"))[1])
-        first = rows["epg_listings"][0]
-        assert int(first["start_timestamp"]) <= now <= int(first["stop_timestamp"])
 
 
 async def test_zapping_at_one_connection_is_never_refused(tmp_path: Path) -> None:
@@ -210,8 +191,6 @@ async def test_a_password_is_kept_only_as_its_hash(tmp_path: Path) -> None:
         hashed = await Passwords().hash(canary)
         demo = await worker.store.accounts.by_name("demo")
         assert demo is not None
-        import dataclasses
-
         await worker.store.accounts.set(dataclasses.replace(demo, password_hash=hashed))
         query = f"username=demo&password={canary}"
 
@@ -225,7 +204,6 @@ async def test_a_password_is_kept_only_as_its_hash(tmp_path: Path) -> None:
         await get(f"{url}/get.php?{query}")
         for page in ("status", "status?format=json", "metrics"):
             assert canary.encode() not in (await get(f"{url}/{page}"))[1]
-        await until(lambda: True)
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             assert canary.encode() not in path.read_bytes(), path.name

@@ -37,7 +37,6 @@ ORDER = (
     "epg_elements",
     "epg_reader",
     "guide_match",
-    "hls",
     # wire
     "http1",
     "listener",
@@ -51,16 +50,12 @@ ORDER = (
     "fetch_policy",
     "fetch",
     "sources",
-    "hls_source",
     # store
     "database",
     "store_lineup",
     "store_accounts",
-    "store_guide",
     "store",
     "playlist_import",
-    "guide_import",
-    "importer",
     # live
     "ring",
     "viewer",
@@ -68,9 +63,7 @@ ORDER = (
     "supply",
     "channels",
     "hub",
-    "lineup",
     "catalogue",
-    "guide",
     "passwords",
     "accounts",
     # faces
@@ -92,7 +85,6 @@ ORDER = (
     "simulator_services",
     "simulator",
     "doctor",
-    "predecessor",
     "workers",
     "demo",
     "cli_keep",

@@ -1,0 +1,69 @@
+"""What each kind of account sees of the line-up, and that changes are seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from rawstream.catalogue import UNSORTED, Catalogue, LiveCatalogue
+from rawstream.records import Account, Category, Channel
+from rawstream.store import Store
+
+NEWS, NIGHT = Category(1, "News"), Category(2, "Night", adult=True)
+CHANNELS = (
+    Channel(10, "One", categories=(1,)),
+    Channel(11, "Late", categories=(2,)),
+    Channel(12, "Both", categories=(1, 2)),
+    Channel(13, "Bare"),
+    Channel(14, "Off", categories=(1,), enabled=False),
+)
+ANYONE = Account(1, "ana", "")
+
+
+def names(account: Account, *, adult_hidden: bool = False) -> tuple[list[str], list[str]]:
+    view = Catalogue(1, CHANNELS, (NEWS, NIGHT), adult_hidden=adult_hidden).visible(account)
+    assert set(view.by_id) == {channel.id for channel in view.channels}
+    return [channel.name for channel in view.channels], [one.name for one in view.categories]
+
+
+def test_everything_that_is_on_is_seen_and_everything_has_a_category() -> None:
+    assert names(ANYONE) == (["One", "Late", "Both", "Bare"], ["News", "Night", UNSORTED.name])
+
+
+def test_an_account_sees_its_categories_only() -> None:
+    account = dataclasses.replace(ANYONE, categories=frozenset({1}))
+    assert names(account) == (["One", "Both"], ["News"])
+    assert names(dataclasses.replace(ANYONE, categories=frozenset())) == ([], [])
+
+
+def test_what_is_for_adults_can_be_hidden_from_one_or_from_all() -> None:
+    child = dataclasses.replace(ANYONE, show_adult=False)
+    assert names(child) == (["One", "Bare"], ["News", UNSORTED.name])
+    assert names(ANYONE, adult_hidden=True) == names(child)
+
+
+def test_equal_accounts_share_a_view() -> None:
+    catalogue = Catalogue(1, CHANNELS, (NEWS, NIGHT))
+    assert catalogue.visible(ANYONE) is catalogue.visible(Account(2, "bob", "x"))
+
+
+async def test_a_change_by_another_process_is_seen(tmp_path: Path) -> None:
+    ours, theirs = [await Store.open(tmp_path) for _ in range(2)]
+    told: list[Collection[str]] = []
+
+    async def on_change(kinds: Collection[str]) -> None:
+        told.append(kinds)
+
+    live = LiveCatalogue(ours, on_change=on_change)
+    await live.look()
+    await theirs.lineup.add_channel(Channel(0, "New"))
+    await theirs.accounts.add(ANYONE)
+    await live.look()
+    assert [channel.name for channel in live.current.channels] == ["New"]
+    assert told == [{"lineup", "accounts"}]
+    current = live.current
+    await live.look()
+    assert live.current is current
+    await ours.close()
+    await theirs.close()
