@@ -195,7 +195,10 @@ def test_the_demo_prints_urls_that_play_and_leaves_nothing_behind(tmp_path: Path
     with running("demo", "--port", "0", TMPDIR=str(tmp_path)) as (process, printed):
         lines = printed.splitlines()
         urls = [line.strip() for line in lines if line.startswith("  http://127.0.0.1:")]
-        assert len(urls) == 4
+        (listed,) = [url for url in urls if "/get.php?" in url]
+        urls.remove(listed)
+        urls += [line for line in fetch(listed).splitlines() if line.startswith("http:")]
+        assert len(urls) == 8, "each channel under its AceStream id, and from the list"
         base = lines[-1].removeprefix("ready ")
         assert f"curl {base}/status" in printed
         for url in urls:
