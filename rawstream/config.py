@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -199,7 +200,6 @@ class Limits(BaseModel):
 
     # -- lists and guides --
     list_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=1 << 34)
-    guide_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024, le=1 << 34)
 
     # -- channels --
     join_seconds: float = Field(default=2.0, ge=0)
@@ -273,7 +273,6 @@ class Config(BaseSettings):
     operator_networks: Networks = tuple(map(_network, LOOPBACK_NETWORKS))
     trusted_proxies: Networks = ()
     public_url: str = ""  # what players are told; empty: what they asked for
-    fetch_networks: Networks = ()  # lists, guides, direct sources; empty: all that the policy lets
     adult_hidden: bool = False  # adult categories are hidden from every account
     case_sensitive_names: bool = True
     # what a login with a wrong password answers: 200 with auth 0, as panels do, or 401
@@ -287,6 +286,24 @@ class Config(BaseSettings):
     @classmethod
     def _some_engine_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value))
+
+    @field_validator("public_url")
+    @classmethod
+    def _usable_url(cls, value: str) -> str:
+        text = value.strip().rstrip("/")
+        if not text:
+            return ""
+        parts = urlsplit(text)
+        beside = parts.username or parts.query or parts.fragment
+        if parts.scheme not in ("http", "https") or not parts.hostname or beside:
+            raise ValueError(f"'{value}' is not an address like https://tv.example.org/tv")
+        if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)*", parts.path):
+            raise ValueError(f"'{value}': the path takes letters, digits and . _ ~ -")
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"'{value}' has no usable port") from error
+        return text
 
     @field_validator("log_level")
     @classmethod

@@ -1,4 +1,4 @@
-"""What is kept: channels, categories, accounts, lists, guides, as values.
+"""What is kept: channels, categories, accounts, lists, as values.
 
 Owns: the shape of a row once it has left the database, and what its fields may hold. Must not know:
 SQL, files, how any of it is shown. Times are whole seconds since 1970, UTC.
@@ -121,37 +121,6 @@ class ListSource:
     succeeded_at: int | None = None
     last_error: str = ""
     last_result: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GuideMapping:
-    """Which guide channel a channel shows, and why. `manual` ones are never changed by a match;
-    a manual one with `guide_id` '' says that the channel has no guide.
-    """
-
-    channel_id: int
-    guide_id: str
-    rule: str
-    score: int
-    ours: str = ""
-    theirs: str = ""
-    manual: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StoredProgramme:
-    """One row of the guide as the players' API shows it: one language, chosen at import. `extra`:
-    the rest of the programme, JSON of `epg.Programme`'s other fields, '' when there is none.
-    """
-
-    id: int
-    guide_id: str
-    start: int
-    stop: int
-    title: str
-    description: str = ""
-    lang: str = ""
-    extra: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

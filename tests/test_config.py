@@ -219,3 +219,17 @@ def test_the_profile_for_tests_is_shorter_in_all_it_changes() -> None:
     assert short.drain_seconds == 0.5
     for name in Timeouts.model_fields:
         assert getattr(short, name) <= getattr(usual, name), name
+
+
+@pytest.mark.parametrize(
+    "url", ["tv.example.org", "ftp://a", "https://", "http://a:x", "http://a/?b"]
+)
+def test_a_public_url_that_players_could_not_use_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="public_url"):
+        Config(public_url=url)
+
+
+def test_a_public_url_loses_its_last_slash() -> None:
+    assert Config(public_url="https://tv.example.org:8443/tv/").public_url == (
+        "https://tv.example.org:8443/tv"
+    )
