@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from players import find_program
+from players import find_program, player_command
 from stage import PATIENCE_SECONDS
 from wire import dial, receive, send
 
@@ -117,6 +117,29 @@ async def test_a_list_reader_finds_every_channel_and_its_urls_play(tmp_path: Pat
             "-t", "2", "-c", "copy", "-f", "null", "-",
         )  # fmt: skip
         assert (status, err) == (0, "")
+
+
+async def test_players_play_what_the_list_says(tmp_path: Path) -> None:
+    """mpv and streamlink on URLs from get.php, each on another channel."""
+    async with front_door(tmp_path / "data") as (_worker, url):
+        listed = (await get(f"{url}/get.php?username=demo&password=demo&type=m3u"))[1].decode()
+        first, second = [line for line in listed.splitlines() if line.startswith("http")][:2]
+        mpv = player_command("mpv", "--no-config", "--msg-level=all=error", "--vo=null")
+        status, out, err = await run(*mpv, "--ao=null", "--length=2", first)
+        assert (status, out, err) == (0, "", "")
+        kept = tmp_path / "kept.ts"
+        streamlink = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streamlink", "--quiet", "-o", str(kept)),
+            *(f"httpstream://{second}", "best"),
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not kept.exists() or kept.stat().st_size < 100 * 188:
+                    await asyncio.sleep(0.05)
+        finally:
+            streamlink.terminate()
+            await streamlink.wait()
+        assert kept.read_bytes()[: 100 * 188 : 188] == b"G" * 100
 
 
 async def test_zapping_at_one_connection_is_never_refused(tmp_path: Path) -> None:
