@@ -75,12 +75,12 @@ class Lease:
         """The first byte of the stream is on its way; `cut` ends it."""
         self.since, self.cut = now, cut
 
-    def ended(self) -> None:
-        """The stream is over, or never came. A second call does nothing."""
+    def ended(self, sent: int = 0) -> None:
+        """The stream is over after `sent` bytes, or never came. A second call does nothing."""
         if not self.over:
             self.over = True
             self.cut = None
-            self._accounts.forget(self)
+            self._accounts.forget(self, sent)
 
 
 class Accounts:
@@ -115,6 +115,7 @@ class Accounts:
         self._leases: dict[int, dict[Lease, None]] = defaultdict(dict)
         self._superseded: dict[tuple[PlayerKey, str], float] = {}
         self._streams = 0
+        self._bytes: dict[int, int] = {}
         # -- counters --
         self.logins_refused = 0
         self.logins_throttled = 0
@@ -263,8 +264,11 @@ class Accounts:
         self._streams += 1
         return lease
 
-    def forget(self, lease: Lease) -> None:
+    def forget(self, lease: Lease, sent: int) -> None:
         """For the lease: it is over."""
+        if sent:
+            account_id = lease.key.account_id
+            self._bytes[account_id] = self._bytes.get(account_id, 0) + sent
         leases = self._leases.get(lease.key.account_id)
         if leases is not None and lease in leases:
             del leases[lease]
@@ -333,6 +337,11 @@ class Accounts:
                     until = now + self._config.timeouts.superseded_seconds
                     self._superseded[lease.key, lease.channel] = until
                     self._cut(lease)
+
+    def take_bytes(self) -> dict[int, int]:
+        """Bytes of streams that ended since the last call, by account id."""
+        taken, self._bytes = self._bytes, {}
+        return taken
 
     def kick(self, key: PlayerKey, now: float) -> int:
         """End all streams of a player; he can't come back to these channels at once. Returns how

@@ -101,8 +101,10 @@ class Lease(Protocol):
     def started(self, cut: Callable[[], None], now: float) -> None:
         """His stream begins; `cut` ends it."""
 
-    def ended(self) -> None:
-        """He is gone, was refused, or the channel is over. May be told twice."""
+    def ended(self, sent: int = 0) -> None:
+        """He is gone, was refused, or the channel is over; `sent` bytes were his. May be told
+        twice, the first counts.
+        """
 
 
 class Waiting:
@@ -126,11 +128,15 @@ class Waiting:
 
 
 class Superseded(Exception):
-    """Not an error: this content runs already, as `other`; its viewers go there."""
+    """Not an error: this content runs already, as `other`; its viewers go there.
 
-    def __init__(self, other: LiveChannel) -> None:
+    `fallback`: it is not what the channel was asked for first, but what took its place.
+    """
+
+    def __init__(self, other: LiveChannel, *, fallback: bool = False) -> None:
         super().__init__(other.key)
         self.other = other
+        self.fallback = fallback
 
 
 class LiveChannel:
@@ -297,13 +303,13 @@ class LiveChannel:
         self._left(viewer)
 
     @staticmethod
-    def _end_lease(lease: Lease | None) -> None:
+    def _end_lease(lease: Lease | None, sent: int = 0) -> None:
         if lease is not None:
-            lease.ended()
+            lease.ended(sent)
 
     def _left(self, viewer: Viewer) -> None:
-        self._end_lease(self._leases.pop(viewer, None))
-        self.mux.remove(viewer)
+        self.mux.remove(viewer)  # first: it settles what he was sent
+        self._end_lease(self._leases.pop(viewer, None), viewer.sent)
         self._note_emptiness()
 
     def _note_emptiness(self) -> None:
@@ -397,8 +403,8 @@ class LiveChannel:
             self.mux.finish()
         finally:
             leases, self._leases = self._leases, {}
-            for lease in leases.values():
-                lease.ended()
+            for viewer, lease in leases.items():
+                lease.ended(viewer.sent)
             self._on_over(self, failure)
         # Last: an answer may bring forth the next request of its connection, for this very content.
         for one in waiting:
@@ -420,7 +426,7 @@ class LiveChannel:
             if self.running:  # cut while nobody watched
                 self.stop()
         except Superseded as found:
-            self._hand_over(found.other)
+            self._hand_over(found.other, fallback=found.fallback)
         except UpstreamError as error:
             logger.warning("channel %s failed: %s", self.label, error)
             self._end(ChannelState.FAILED, error.reason)
@@ -428,7 +434,7 @@ class LiveChannel:
             logger.exception("channel %s: a bug of ours", self.label)
             self._end(ChannelState.FAILED, "an internal error")
 
-    def _hand_over(self, other: LiveChannel) -> None:
+    def _hand_over(self, other: LiveChannel, *, fallback: bool) -> None:
         """This content runs already: its viewers go there, and so does the session just opened."""
         feed = self.supply.give_up_feed()
         if feed is not None:
@@ -440,7 +446,8 @@ class LiveChannel:
                 other.label,
                 self.mux.viewers,
             )
-        other.refs.extend(ref for ref in self.refs if ref not in other.refs)
+        if not fallback:  # else our names are another content's
+            other.refs.extend(ref for ref in self.refs if ref not in other.refs)
         other.take_over(self)
         self._end(ChannelState.STOPPING, None)
 

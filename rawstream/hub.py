@@ -81,6 +81,8 @@ class ChannelHub:
             journal=journal,
         )
         self._policy = FetchPolicy(config.engines, own_ports)
+        # told of each content's canonical infohash when it becomes known
+        self.on_learnt: Callable[[ContentRef, str], None] = lambda _ref, _infohash: None
         # -- who runs what --
         self._channels: dict[LiveChannel, None] = {}
         self._by_ref: dict[ContentRef, LiveChannel] = {}
@@ -168,7 +170,7 @@ class ChannelHub:
         and why.
 
         `ways`: all sources of a channel of the line-up, best first; `ref` is then the first. A
-        `lease` is told of the stream's beginning and, in every case, of its end.
+        `lease` is told of the stream's beginning and, unless this raises, of its end.
 
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full.
         """
@@ -280,13 +282,15 @@ class ChannelHub:
     def _claim(self, channel: LiveChannel, infohash: str, asked: Sequence[ContentRef] = ()) -> None:
         """`asked`: what was started, if that may be another source than the channel's first."""
         first = channel.refs[0]
-        if not asked or first in asked or first.value in {ref.value for ref in asked}:
-            asked = channel.refs
-        for ref in asked:
-            self.pool.learn(ref, infohash)
+        values = {ref.value for ref in asked}
+        fallback = bool(asked) and first.value not in values and channel.infohash not in values
+        for ref in asked if fallback else channel.refs:
+            if self.pool.known_infohash(ref) != infohash:
+                self.pool.learn(ref, infohash)
+                self.on_learnt(ref, infohash)
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:
-            raise Superseded(other)
+            raise Superseded(other, fallback=fallback)
         if channel.infohash is not None and channel.infohash != infohash:
             self._drop_infohash(channel)
         self._by_infohash[infohash] = channel

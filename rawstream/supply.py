@@ -404,7 +404,7 @@ class Supply:
                         if error.engine is None:
                             break
                         self._avoid.append(error.engine)
-            self._avoid.clear()
+                self._avoid.clear()  # an engine that failed one source may have the next
             await self._pause(last)
 
     async def _pause(self, last: UpstreamError | None) -> None:

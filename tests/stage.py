@@ -50,9 +50,12 @@ class Player:
         self.data += data
 
     async def open(self) -> Player:
-        """Ask; raises UpstreamError with the status of a refusal."""
+        """Ask; raises UpstreamError with the status of a refusal. A query that begins with a slash
+        is a whole path.
+        """
+        path = self.query if self.query.startswith("/") else f"/ace/getstream?{self.query}"
         self.stream = await open_stream(
-            f"http://127.0.0.1:{self.port}/ace/getstream?{self.query}",
+            f"http://127.0.0.1:{self.port}{path}",
             self,
             headers=self.headers,
             connect_seconds=PATIENCE_SECONDS,

@@ -6,13 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from stage import quick_contents, stage, until
+from stage import Stage, quick_contents, stage, until
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef
 from rawstream.errors import UpstreamError
 from rawstream.http1 import Request
 from rawstream.hub import asks_again, spellings
+from rawstream.records import Account, Channel, ChannelSource
+from rawstream.simulator import SimContent
 
 ID, INFOHASH = "1d" * 20, "1f" * 20
 SOME = 60_000
@@ -171,3 +173,111 @@ async def test_readiness_follows_the_engines(tmp_path: Path) -> None:
         assert (await made.ask("/healthz")).status == 200
         await made.engine.set_engine_fault("ok")
         await until(lambda: made.worker.hub.ready()[0], "ready again")
+
+
+# -- channels of the line-up: several sources, leases --
+
+
+async def of_the_line_up(made: Stage, *contents: SimContent) -> str:
+    """A channel with these sources for an account without a limit; the path that plays it."""
+    worker = made.worker
+    sources = tuple(ChannelSource("content_id", content.content_id) for content in contents)
+    channel = await worker.store.lineup.add_channel(Channel(0, "Line", sources=sources))
+    if await worker.store.accounts.by_token("tok") is None:
+        await worker.store.accounts.add(Account(0, "ana", "", token="tok", max_connections=0))
+    await worker.catalogue.look()
+    return f"/live/tok/{channel}.ts"
+
+
+def leases(made: Stage) -> int:
+    return sum(map(len, made.worker.accounts._leases.values()))
+
+
+async def test_a_second_source_takes_over_at_the_start(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("error", text="failed to load content")
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(await of_the_line_up(made, *contents[:2]))
+        await player.more(SOME)
+        player.assert_starts_clean()
+        assert contents[1].counters.opens == 1
+
+
+async def test_a_second_source_takes_over_in_the_middle_also_on_the_only_engine(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    first, second = contents[:2]
+    first.fault("eof", after_bytes=700_000)
+    async with stage(tmp_path, contents) as made:
+        player = await made.play(await of_the_line_up(made, first, second))
+        await player.more(SOME)
+        first.fault("error", text="failed to load content")
+        await until(lambda: second.counters.opens or player.over, "the second source is asked")
+        assert not player.over
+        await player.more(20 * SOME)
+
+
+async def test_a_failed_source_is_never_known_as_the_one_that_took_its_place(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    first, second = contents[:2]
+    first.fault("error", text="failed to load content")
+    first.fault("status", where="files", status=500)
+    async with stage(tmp_path, contents) as made:
+        hub = made.worker.hub
+        other = await made.play(f"infohash={second.infohash}")
+        await other.more(SOME)
+        player = await made.play(await of_the_line_up(made, first, second))
+        await player.more(SOME)
+        assert len(made.snapshot.channels) == 1
+        assert leases(made) == 1, "a hand-over keeps the lease"
+        running = next(iter(hub._channels))
+        opens = second.counters.opens
+        assert running.supply.feed is not None
+        await hub.pool.stop(running.supply.feed.session)  # type: ignore[attr-defined]
+        await until(lambda: second.counters.opens > opens, "a new session of the other channel")
+        await other.more(SOME)
+        assert hub.pool.known_infohash(ContentRef("content_id", first.content_id)) is None
+
+
+async def test_a_lease_ends_with_its_viewer_however_he_goes(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[1].fault("delay", where="start", seconds=600)
+    contents[2].fault("error", text="failed to load content")
+    async with stage(tmp_path, contents) as made:
+        plays = await of_the_line_up(made, contents[0])
+        hangs = await of_the_line_up(made, contents[1])
+        fails = await of_the_line_up(made, contents[2])
+        player = await made.play(plays)
+        await player.more(SOME)
+        assert leases(made) == 1
+        waiting = asyncio.create_task(made.play(hangs))
+        await until(lambda: leases(made) == 2)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await until(lambda: leases(made) == 1, "one who left while he waited")
+        for _ in range(2):  # refused after a wait, then at once
+            with pytest.raises(UpstreamError):
+                await made.play(fails)
+        assert leases(made) == 1
+        received = len(player.data)
+        player.leave()
+        await until(lambda: leases(made) == 0, "one who left")
+        assert sum(made.worker.accounts.take_bytes().values()) >= received
+
+
+async def test_a_cut_ends_one_viewer_and_not_another(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as made:
+        path = await of_the_line_up(made, contents[0])
+        one, other = await made.play(path), await made.play(path)
+        await one.more(SOME)
+        await other.more(SOME)
+        lease = next(iter(next(iter(made.worker.accounts._leases.values()))))
+        assert lease.cut is not None
+        lease.cut()
+        await until(lambda: one.over or other.over)
+        assert leases(made) == 1
+        await (other if one.over else one).more(SOME)
