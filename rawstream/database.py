@@ -129,6 +129,41 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (kind, value)
     ) WITHOUT ROWID;
     """,
+    # Guides. A document becomes a generation of its list, which is shown when all of it is there.
+    """
+    ALTER TABLE lists ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE accounts ADD COLUMN kicked_at INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE guide_channels (
+        list_id INTEGER NOT NULL REFERENCES lists (id) ON DELETE CASCADE,
+        generation INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        names TEXT NOT NULL,
+        icon TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (list_id, generation, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE programmes (
+        list_id INTEGER NOT NULL REFERENCES lists (id) ON DELETE CASCADE,
+        generation INTEGER NOT NULL,
+        channel TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        stop INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX programmes_by_start ON programmes (list_id, generation, channel, start);
+    CREATE TABLE guide_mappings (
+        channel_id INTEGER PRIMARY KEY REFERENCES channels (id) ON DELETE CASCADE,
+        guide_id TEXT NOT NULL
+    );
+    CREATE TABLE guide_matches (
+        channel_id INTEGER PRIMARY KEY REFERENCES channels (id) ON DELETE CASCADE,
+        guide_id TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        score INTEGER NOT NULL,
+        ours TEXT NOT NULL,
+        theirs TEXT NOT NULL,
+        others INTEGER NOT NULL
+    );
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

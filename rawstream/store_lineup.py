@@ -362,7 +362,7 @@ def _category(row: sqlite3.Row) -> Category:
 
 
 def _list(row: sqlite3.Row) -> ListSource:
-    values = {key: row[key] for key in row.keys() if key != "undo"}  # noqa: SIM118 - a Row iterates values
+    values = {field.name: row[field.name] for field in dataclasses.fields(ListSource)}
     for name in ("enabled", "merge_names"):
         values[name] = bool(values[name])
     return ListSource(**values)
