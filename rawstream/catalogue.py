@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rawstream.errors import StateError
@@ -28,7 +28,9 @@ class View:
     """What one class of accounts sees. `key` is equal for equal views of one version.
 
     Every channel has a category here: the first that the view shows, or `UNSORTED`.
-    `categories` have at least one channel each.
+    `categories` have at least one channel each. A channel's `guide_id` is the guide it really has,
+    by hand or by matching; its list's own only where no guide of ours is known (reference §13 row
+    13: `epg_channel_id` = `tvg-id` = XMLTV id).
     """
 
     key: Hashable
@@ -38,18 +40,24 @@ class View:
 
 
 class Catalogue:
-    """The line-up at one version."""
+    """The line-up and its guides at one version."""
 
     def __init__(
         self,
-        version: int,
+        version: Hashable,
         channels: Collection[Channel] = (),
         categories: Collection[Category] = (),
         *,
+        guide_ids: Mapping[int, str] | None = None,
         adult_hidden: bool = False,
     ) -> None:
         self.version = version
-        self.channels = tuple(channel for channel in channels if channel.enabled)
+        own = guide_ids or {}
+        self.channels = tuple(
+            replace(channel, guide_id=own.get(channel.id, channel.guide_id))
+            for channel in channels
+            if channel.enabled
+        )
         self._categories = tuple(categories)
         self._adult = {category.id for category in categories if category.adult}
         self._adult_hidden = adult_hidden
@@ -108,10 +116,17 @@ class LiveCatalogue:
 
     async def reload(self) -> None:
         """Read the line-up again. Raises StateError."""
-        version = (await self._store.db.kinds()).get("lineup", 0)
+        kinds = await self._store.db.kinds()
+        version = (kinds.get("lineup", 0), kinds.get("guide", 0))
         channels = await self._store.lineup.channels()
         categories = await self._store.lineup.categories()
-        self.current = Catalogue(version, channels, categories, adult_hidden=self._adult_hidden)
+        self.current = Catalogue(
+            version,
+            channels,
+            categories,
+            guide_ids=await self._store.guide.guide_ids(),
+            adult_hidden=self._adult_hidden,
+        )
 
     async def look(self) -> None:
         """Read again what has changed since the last look. Raises StateError."""
@@ -120,7 +135,7 @@ class LiveCatalogue:
             return
         kinds = await self._store.db.kinds()
         changed = {kind for kind, version in kinds.items() if self._kinds.get(kind) != version}
-        if "lineup" in changed:
+        if changed & {"lineup", "guide"}:
             await self.reload()
         if changed and self._on_change is not None:
             await self._on_change(changed)

@@ -199,6 +199,8 @@ class Limits(BaseModel):
     history_rows: int = Field(default=10_000, ge=0, le=1 << 30)
 
     # -- lists and guides --
+    # what players ask for, kept ready
+    built_lists_bytes: int = Field(default=256 * 1024 * 1024, ge=0, le=1 << 40)
     list_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=1 << 34)
 
     # -- channels --

@@ -6,15 +6,21 @@ Owns: these few made-up things. Must not know: how they are served.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from rawstream.epg import GuideChannel, LocalText, Programme, write_xmltv
+from rawstream.guide_import import import_guide
 from rawstream.passwords import Passwords
-from rawstream.records import Account, Channel, ChannelSource
+from rawstream.records import Account, Channel, ChannelSource, ListSource
 from rawstream.simulator import SimContent
 from rawstream.store import Store
 
 _CATEGORIES: Final = ("Pictures", "Sounds")
+_HOUR_SECONDS: Final = 3600
+_SHOWS: Final = ("Morning", "Noon", "Afternoon", "Evening", "Night")
+_GUIDE_HOURS: Final = range(-24, 8 * 24)  # from now
 
 
 class DemoAccounts(NamedTuple):
@@ -39,16 +45,53 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
     for position, content in enumerate(contents):
         radio = content.clip.name.startswith("four")
         category = await store.lineup.category_named(_CATEGORIES[radio])
-        source = ChannelSource("content_id", content.content_id)
         await store.lineup.add_channel(
             Channel(
                 0,
                 content.name,
                 position,
                 str(position + 1),
-                guide_id=f"{content.clip.stem}.demo",
+                guide_id=_guide_id(content),
                 categories=(category.id,),
-                sources=(source,),
+                sources=(
+                    ChannelSource("content_id", content.content_id),
+                    ChannelSource("infohash", content.infohash),
+                ),
             )
         )
+    await _add_guide(store, contents)
     return DemoAccounts(viewer, admin)
+
+
+def _guide_id(content: SimContent) -> str:
+    return f"{content.clip.stem}.demo"
+
+
+async def _add_guide(store: Store, contents: Sequence[SimContent]) -> None:
+    """A programme every hour, around the clock."""
+    now = int(time.time())
+    url = "demo:guide"  # nowhere: nobody reads it again
+    number = await store.lineup.add_list(ListSource(0, "guide", url, "Demo", interval_seconds=0))
+    source = await store.lineup.list_source(number)
+    assert source is not None, "just added"
+    channels = [
+        GuideChannel(_guide_id(content), (LocalText(content.name, "en"),)) for content in contents
+    ]
+    programmes = (one for content in contents for one in _programmes(content, now))
+    await import_guide(store, source, write_xmltv(channels, programmes), now=now)
+
+
+def _programmes(content: SimContent, now: int) -> Iterator[Programme]:
+    first = now // _HOUR_SECONDS
+    for hour in (first + offset for offset in _GUIDE_HOURS):
+        show = _SHOWS[(hour % 24 - 6) // 4 if hour % 24 >= 6 else -1]
+        yield Programme(
+            _guide_id(content),
+            hour * _HOUR_SECONDS,
+            (hour + 1) * _HOUR_SECONDS,
+            (LocalText(f"{show}: {hour % 24:02}:00 UTC", "en"),),
+            descriptions=(
+                LocalText(f"The {hour % 24}th hour of the day on {content.name}.", "en"),
+            ),
+            categories=(LocalText("Demonstration", "en"),),
+        )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Final, NamedTuple
 
 from rawstream.xml_text import without_invalid_characters
@@ -239,6 +240,7 @@ def _offset(zone: str) -> int | None:
     return _ZONES.get(zone.upper())
 
 
+@lru_cache(maxsize=16_384)  # most programmes begin with the minute, on many channels at once
 def format_time(seconds: int) -> str:
     """`YYYYMMDDhhmmss +0000`, which all players read (reference §8.1)."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S +0000")
@@ -261,9 +263,21 @@ def write_xmltv(
     Both arguments are read as the pieces are asked for. A channel id is written once; the first
     with it counts. Programmes come in the order given.
     """
+    return write_elements(
+        channels, map(programme_element, programmes), generator_info_name=generator_info_name
+    )
+
+
+def write_elements(
+    channels: Iterable[GuideChannel],
+    programme_elements: Iterable[str],
+    *,
+    generator_info_name: str = "rawstream",
+) -> Iterator[bytes]:
+    """`write_xmltv`, for programmes that are elements already."""
     pieces = [_HEAD, f"<tv{_attribute('generator-info-name', generator_info_name)}>\n"]
     size = 0
-    for element in _elements(channels, programmes):
+    for element in chain(_channel_elements(channels), programme_elements):
         pieces.append(element)
         size += len(element)
         if size >= _PIECE_CHARACTERS:
@@ -274,14 +288,12 @@ def write_xmltv(
     yield "".join(pieces).encode()
 
 
-def _elements(channels: Iterable[GuideChannel], programmes: Iterable[Programme]) -> Iterator[str]:
+def _channel_elements(channels: Iterable[GuideChannel]) -> Iterator[str]:
     written: set[str] = set()
     for channel in channels:
         if channel.id not in written:
             written.add(channel.id)
             yield channel_element(channel)
-    for programme in programmes:
-        yield programme_element(programme)
 
 
 def channel_element(channel: GuideChannel) -> str:
@@ -298,10 +310,23 @@ def channel_element(channel: GuideChannel) -> str:
 
 def programme_element(programme: Programme) -> str:
     """A `programme` element on lines of its own, its children in the order of the DTD."""
+    return timed_element(
+        programme.channel, programme.start, programme.stop, programme_body(programme)
+    )
+
+
+def timed_element(channel: str, start: int, stop: int, body: str) -> str:
+    """A `programme` element of these times around a `programme_body`."""
     return (
-        f'<programme start="{format_time(programme.start)}" stop="{format_time(programme.stop)}"'
-        f"{_attribute('channel', programme.channel)}>\n"
-        + _texts("title", programme.titles or (LocalText(NO_TITLE),))
+        f'<programme start="{format_time(start)}" stop="{format_time(stop)}"'
+        f"{_attribute('channel', channel)}>\n{body}</programme>\n"
+    )
+
+
+def programme_body(programme: Programme) -> str:
+    """The children of a `programme` element: all but its channel and its times."""
+    return (
+        _texts("title", programme.titles or (LocalText(NO_TITLE),))
         + _texts("sub-title", programme.sub_titles)
         + _texts("desc", programme.descriptions)
         + _credits(programme.credits)
@@ -317,7 +342,6 @@ def programme_element(programme: Programme) -> str:
         + ("<new/>\n" if programme.new else "")
         + "".join(_rating("rating", rating) for rating in programme.ratings)
         + "".join(_rating("star-rating", Rating("", value)) for value in programme.star_ratings)
-        + "</programme>\n"
     )
 
 

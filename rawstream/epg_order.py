@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from rawstream.epg import LocalText, Programme
 
 
-def in_order(programmes: Iterable[Programme]) -> list[Programme]:
+class Slot(Protocol):
+    """A dataclass with a time on air: a `Programme`, or what else is kept of one."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+
+
+_Slot = TypeVar("_Slot", bound=Slot)
+
+
+def in_order(programmes: Iterable[_Slot]) -> list[_Slot]:
     """The programmes of one channel by their start, none twice, none over the next.
 
     Of several with one start the last given stays; one that is still on when the next begins ends
@@ -26,20 +41,18 @@ def in_order(programmes: Iterable[Programme]) -> list[Programme]:
     return ordered
 
 
-def fill_gaps(
-    sources: Sequence[Iterable[Programme]], *, least_seconds: int = 300
-) -> list[Programme]:
+def fill_gaps(sources: Sequence[Iterable[_Slot]], *, least_seconds: int = 300) -> list[_Slot]:
     """One channel's programmes out of several sources, the most trusted first.
 
     A later source's programme is taken where no earlier one has any, cut to the gap; remains
     shorter than `least_seconds` are left out. The result is `in_order`.
     """
-    joined: list[Programme] = []
+    joined: list[_Slot] = []
     for source in sources:
         if not joined:
             joined = in_order(source)
             continue
-        taken: list[Programme] = []
+        taken: list[_Slot] = []
         following = 0
         for programme in in_order(source):
             while following < len(joined) and joined[following].stop <= programme.start:
@@ -50,8 +63,8 @@ def fill_gaps(
 
 
 def _cut_to_gaps(
-    programme: Programme, kept: Sequence[Programme], at: int, least_seconds: int
-) -> Iterator[Programme]:
+    programme: _Slot, kept: Sequence[_Slot], at: int, least_seconds: int
+) -> Iterator[_Slot]:
     """What of `programme` lies between those of `kept`, of which `at` is the first not before."""
     start, least = programme.start, min(least_seconds, programme.stop - programme.start)
     while start < programme.stop:

@@ -1,4 +1,4 @@
-"""All that is kept, behind one door: the line-up, accounts, settings, history.
+"""All that is kept, behind one door: the line-up, guides, accounts, settings, history.
 
 Owns: which file of a data directory it is, settings by name, learnt infohashes, history and its
 bound. Must not know: what any of it is for.
@@ -14,6 +14,7 @@ from typing import Final
 from rawstream.database import FILE_NAME, Database
 from rawstream.records import Activity
 from rawstream.store_accounts import AccountStore
+from rawstream.store_guide import GuideStore
 from rawstream.store_lineup import LineupStore
 
 _SECRET_BYTES: Final = 32
@@ -26,6 +27,7 @@ class Store:
     def __init__(self, db: Database, *, history_rows: int) -> None:
         self.db = db
         self.lineup = LineupStore(db)
+        self.guide = GuideStore(db)
         self.accounts = AccountStore(db)
         self._history_rows = history_rows
         self._notes: list[Activity] = []

@@ -73,7 +73,7 @@ class Worker:
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         try:
             await self._open_what_is_kept()
-            xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue)
+            xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue, self.store)
             self.server.handler = Router(
                 config, self.hub, self.server, started_at=self.started_at, xtream=xtream
             )

@@ -16,15 +16,18 @@ from urllib.parse import parse_qsl, quote
 
 import orjson
 
+from rawstream import xtream_guide
 from rawstream.accounts import Accounts, LoginRefused, Throttled
 from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
 from rawstream.catalogue import LiveCatalogue, View
 from rawstream.config import Config
 from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
+from rawstream.guide import window
 from rawstream.http1 import Headers, Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.records import Account
+from rawstream.store import Store
 from rawstream.urls import Base, base_url, parse_public_url
 from rawstream.xtream_lists import Built, XtreamLists
 from rawstream.xtream_shapes import (
@@ -46,14 +49,15 @@ _PRIVATE: Headers = (("Cache-Control", "no-store"),)
 _STREAM_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.([A-Za-z0-9]{1,8}))?")
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
 _EMPTY_LISTS: Final = frozenset(
-    ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series", "get_epg")
+    ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series")
 )
-_LISTINGS: Final = frozenset(("get_short_epg", "get_simple_data_table"))
-_LISTS: Final = _EMPTY_LISTS | {"get_live_categories", "get_live_streams"}
+_LISTS: Final = _EMPTY_LISTS | {"get_live_categories", "get_live_streams", "get_epg"}
 _SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "get_vod_info": NO_FILM,
     "get_series_info": NO_SERIES,
-    **dict.fromkeys(_LISTINGS, NO_LISTINGS),
+    "get_short_epg": NO_LISTINGS,
+    "get_simple_data_table": NO_LISTINGS,
+    "get_epg_batch": {},
 }
 _PLAIN_EXTENSIONS: Final = frozenset(("", "ts"))
 # as much of a credential as a URL carries unencoded (§2.1: never more than needed)
@@ -86,13 +90,19 @@ class XtreamEndpoints:
     """The handlers. One per server."""
 
     def __init__(
-        self, config: Config, hub: ChannelHub, accounts: Accounts, catalogue: LiveCatalogue
+        self,
+        config: Config,
+        hub: ChannelHub,
+        accounts: Accounts,
+        catalogue: LiveCatalogue,
+        store: Store,
     ) -> None:
         self._config = config
         self._hub = hub
         self._accounts = accounts
         self._catalogue = catalogue
-        self._lists = XtreamLists()
+        self._guide = store.guide
+        self._lists = XtreamLists(store.db.path, limit_bytes=config.limits.built_lists_bytes)
         self._public = parse_public_url(config.public_url) if config.public_url else None
 
     # -- who asks --
@@ -182,9 +192,10 @@ class XtreamEndpoints:
                 self._catalogue.current, self._view(account), _category(asked)
             )
             return _paged(request, built, asked)
-        if action in _EMPTY_LISTS:
-            return _json([])
-        return _json(_SHAPES[action])
+        if action in xtream_guide.ACTIONS:
+            view, now = self._view(account), int(time.time())
+            return _json(await xtream_guide.answer(action, asked, view, self._guide, now))
+        return _json(_SHAPES.get(action, []))
 
     # -- lists --
 
@@ -210,11 +221,23 @@ class XtreamEndpoints:
         disposition = f'attachment; filename="playlist_{name}{"_plus" if plus else ""}.m3u"'
         return Response(200, body, _M3U, (*_PRIVATE, ("Content-Disposition", disposition)))
 
-    async def xmltv_php(self, request: Request, _exchange: Exchange) -> Response:
-        """`/xmltv.php`: the guide of the channels that this account sees (§8.1)."""
+    async def xmltv_php(self, request: Request, exchange: Exchange) -> Response | None:
+        """`/xmltv.php`: the guide of the channels that this account sees (§8.1).
+
+        `prev_days`, `next_days` (or `days`): how far it reaches; 1 back and 7 ahead.
+        """
         asked = parameters(request)
         account = await self._watcher(login_of(asked), request)
-        built = await self._lists.xmltv(self._view(account))
+        view = self._view(account)
+        since, until = window(
+            int(time.time()),
+            _days(asked.get("prev_days"), 1),
+            _days(asked.get("next_days") or asked.get("days"), 7),
+        )
+        if request.method == "HEAD" and not self._lists.has_xmltv(view, since, until):
+            exchange.stream(_PRIVATE, _XML)  # Kodi asks so before each GET: nothing is built
+            return None
+        built = await self._lists.xmltv(view, since, until)
         if request.headers.get("if-none-match") == built.etag:
             return Response(304, headers=(("ETag", built.etag),))
         if asked.get("gzip") == "1" and built.packed is not None:
@@ -324,6 +347,10 @@ def login_of(asked: Mapping[str, str]) -> Login:
     if token:
         return Login("", "", token)
     return Login(asked.get("username", ""), asked.get("password", ""))
+
+
+def _days(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and _WHOLE.fullmatch(text) else otherwise
 
 
 def _category(asked: Mapping[str, str]) -> int | None:

@@ -1,6 +1,6 @@
 """Whole lists, built once per version of the line-up and class of accounts, off the loop.
 
-Owns: the JSON of categories and streams, the M3U and the channels of XMLTV, as bytes and packed.
+Owns: the JSON of categories and streams, the M3U and the XMLTV, as bytes and packed.
 What depends on who asks (addresses, credentials) is joined in at the last moment. Must not know:
 who asks, whether he may.
 """
@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import orjson
 
 from rawstream.catalogue import Catalogue, View
-from rawstream.epg import GuideChannel, LocalText, write_xmltv
+from rawstream.errors import StateError
+from rawstream.guide import document
 from rawstream.m3u import M3uWriter
 from rawstream.xtream_shapes import category_rows, panel_channels, stream_rows
 
@@ -38,9 +41,11 @@ class Built:
 
 
 class XtreamLists:
-    """What was built for the newest catalogues."""
+    """What was built for the newest catalogues. `database`: where programmes are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Path, *, limit_bytes: int = 256 * 1024 * 1024) -> None:
+        self._database = database
+        self._limit_bytes = limit_bytes
         self._built: OrderedDict[Hashable, asyncio.Task[Built]] = OrderedDict()
 
     async def _once(self, key: Hashable, build: Callable[[], bytes]) -> Built:
@@ -49,11 +54,16 @@ class XtreamLists:
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = asyncio.create_task(asyncio.to_thread(_finished, build), name="list")
             self._built[key] = task
-            while len(self._built) > _KEPT:
-                self._built.popitem(last=False)
+            task.add_done_callback(self._make_room)
         else:
             self._built.move_to_end(key)
         return await asyncio.shield(task)
+
+    def _make_room(self, _task: asyncio.Task[Built]) -> None:
+        """Something was built: what nobody asked for the longest time may go."""
+        held = sum(map(_size, self._built.values()))
+        while len(self._built) > _KEPT or (held > self._limit_bytes and len(self._built) > 1):
+            held -= _size(self._built.popitem(last=False)[1])
 
     async def categories(self, view: View) -> Built:
         return await self._once(
@@ -96,22 +106,27 @@ class XtreamLists:
             _GUIDE.encode(), guide_url.replace('"', "%22").encode()
         )
 
-    async def xmltv(self, view: View) -> Built:
-        """The channels of the guide."""
-
-        def build() -> bytes:
-            channels = (
-                GuideChannel(
-                    channel.guide_id,
-                    (LocalText(channel.name),),
-                    (channel.logo,) if channel.logo else (),
-                )
-                for channel in view.channels
-                if channel.guide_id
+    async def xmltv(self, view: View, since: int, until: int) -> Built:
+        """The guide of what the view shows, of one time. Raises StateError."""
+        try:
+            return await self._once(
+                (view.key, "xmltv", since, until),
+                lambda: b"".join(document(self._database, view.channels, since, until)),
             )
-            return b"".join(write_xmltv(channels, ()))
+        except sqlite3.Error as error:
+            raise StateError(str(self._database), str(error)) from error
 
-        return await self._once((view.key, "xmltv"), build)
+    def has_xmltv(self, view: View, since: int, until: int) -> bool:
+        """Whether `xmltv` costs nothing."""
+        task = self._built.get((view.key, "xmltv", since, until))
+        return task is not None and task.done()
+
+
+def _size(task: asyncio.Task[Built]) -> int:
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return 0
+    built = task.result()
+    return len(built.body) + len(built.packed or b"")
 
 
 def _finished(build: Callable[[], bytes]) -> Built:

@@ -6,11 +6,14 @@ not know: requests, accounts' secrets beyond what is echoed, where any of it com
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from rawstream.guide import Listing
 from rawstream.records import Account, Category, Channel
 from rawstream.urls import Base
 
@@ -77,7 +80,7 @@ def server_info(base: Base, now: float) -> dict[str, Any]:
         "rtmp_port": "0",
         "timezone": "UTC",
         "timestamp_now": int(now),
-        "time_now": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "time_now": moment(now),
         "process": True,
     }
 
@@ -141,6 +144,38 @@ def stream_rows(
             }
         )
     return rows
+
+
+def listing_row(listing: Listing, channel: Channel, now: int) -> dict[str, Any]:
+    """A programme of `get_simple_data_table` (§3.9); `get_short_epg` has a `stop` besides.
+
+    Ids are text that fits an int32, the same at every import. There is no archive yet.
+    """
+    key = f"{channel.guide_id}\0{listing.start}".encode()
+    return {
+        "id": str(zlib.crc32(key) & 0x7FFFFFFF),
+        "epg_id": str(channel.id),
+        "title": encoded(listing.title),
+        "lang": listing.lang,
+        "start": moment(listing.start),
+        "end": moment(listing.stop),
+        "description": encoded(listing.description),
+        "channel_id": channel.guide_id,
+        "start_timestamp": str(listing.start),
+        "stop_timestamp": str(listing.stop),
+        "now_playing": int(listing.start <= now < listing.stop),
+        "has_archive": 0,
+    }
+
+
+def moment(seconds: float) -> str:
+    """`YYYY-MM-DD HH:MM:SS`, UTC as everything here."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def encoded(text: str) -> str:
+    """Base64 of UTF-8, as titles and descriptions always are."""
+    return base64.b64encode(text.encode()).decode()
 
 
 def panel_channels(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from rawstream.demo import furnish
+from rawstream.guide import listings
 from rawstream.passwords import Passwords
 from rawstream.simulator import bundled_contents
 from rawstream.store import Store
@@ -29,5 +31,11 @@ async def test_only_where_nobody_else_comes_the_password_is_a_known_one(
     passwords.close()
     channels = await store.lineup.channels()
     assert [channel.name for channel in channels] == [content.name for content in contents]
-    assert all(channel.sources and channel.categories for channel in channels)
+    assert all(len(channel.sources) > 1 and channel.categories for channel in channels)
+    assert set(await store.guide.guide_ids()) == {channel.id for channel in channels}
+    now = int(time.time())
+    for hours in (-20, 0, 24 * 6):
+        at = now + hours * 3600
+        for channel in channels:
+            assert len(await listings(store.guide, channel.guide_id, at, at + 1)) == 1
     await store.close()

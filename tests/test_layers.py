@@ -53,9 +53,12 @@ ORDER = (
     # store
     "database",
     "store_lineup",
+    "store_guide",
     "store_accounts",
     "store",
     "playlist_import",
+    "guide_import",
+    "guide",
     # live
     "ring",
     "viewer",
@@ -70,6 +73,7 @@ ORDER = (
     "ace",
     "urls",
     "xtream_shapes",
+    "xtream_guide",
     "xtream_lists",
     "xtream",
     "metrics",

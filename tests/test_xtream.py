@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from guides import HOUR, add_guide, guide, show
 from test_accounts import FakePasswords
 
 from rawstream.accounts import Accounts
@@ -46,10 +50,19 @@ class FakeHub:
 
 
 class Door:
-    def __init__(self, endpoints: XtreamEndpoints, hub: FakeHub, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        endpoints: XtreamEndpoints,
+        hub: FakeHub,
+        accounts: Accounts,
+        store: Store,
+        catalogue: LiveCatalogue,
+    ) -> None:
         self.endpoints = endpoints
         self.hub = hub
         self.accounts = accounts
+        self.store = store
+        self.catalogue = catalogue
         self.exchange = FakeExchange()
 
     async def ask(
@@ -91,7 +104,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     catalogue = LiveCatalogue(store)
     await catalogue.reload()
     hub: Any = FakeHub()
-    yield Door(XtreamEndpoints(config, hub, accounts, catalogue), hub, accounts)
+    endpoints = XtreamEndpoints(config, hub, accounts, catalogue, store)
+    yield Door(endpoints, hub, accounts, store, catalogue)
     await store.close()
 
 
@@ -251,6 +265,42 @@ async def test_row_26_the_guide_is_cached_and_packed(door: Door) -> None:
         door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}", headers={"if-none-match": tag}
     )
     assert (again.status, again.body) == (304, b"")
+
+
+async def test_a_head_of_the_guide_builds_nothing(door: Door) -> None:
+    answer = await door.ask(door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}", "HEAD")
+    assert answer.status == 0, "answered as a stream without its length"
+    ((_headers, content_type),) = door.exchange.streamed
+    assert content_type.startswith("application/xml")
+    await door.ask(door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}")
+    known = await door.ask(door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}", "HEAD")
+    assert (known.status, bool(known.body)) == (200, True)
+
+
+async def test_the_guide_reaches_as_far_as_it_is_asked_to(door: Door) -> None:
+    now = int(time.time())
+    programmes = [
+        show("one.it", now + n * 24 * HOUR, now + n * 24 * HOUR + HOUR, f"day {n}")
+        for n in range(-2, 12)
+    ]
+    await add_guide(door.store, guide(*programmes), now=now)
+    await door.store.guide.set_mapping(1, "one.it")
+    await door.catalogue.reload()
+    for query, days in (
+        ("", (-1, 7)),
+        ("&prev_days=0&next_days=1", (0, 1)),
+        ("&days=3", (-1, 3)),
+        ("&prev_days=x&next_days=99", (-1, 11)),
+    ):
+        answer = await door.ask(door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}{query}")
+        found = re.findall(rb"day (-?[0-9]+)<", answer.body)
+        assert (int(found[0]), int(found[-1])) == days, query
+    streams = await door.api(f"{LOGIN}&action=get_live_streams")
+    assert [row["epg_channel_id"] for row in streams] == ["one.it", None]
+    rows = (await door.api(f"{LOGIN}&action=get_short_epg&stream_id=1"))["epg_listings"]
+    assert base64.b64decode(rows[0]["title"]) == b"day 0"
+    listed = await door.ask(door.endpoints.get_php, f"/get.php?{LOGIN}")
+    assert b'tvg-id="one.it"' in listed.body
 
 
 async def test_the_panel_has_the_whole_line_up(door: Door) -> None:

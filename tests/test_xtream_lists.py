@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+from pathlib import Path
 
 import orjson
+import pytest
+from guides import HOUR, NOON, add_guide, guide, show
 from lxml import etree
 
 from rawstream.catalogue import Catalogue
+from rawstream.errors import StateError
 from rawstream.m3u import M3uReader
 from rawstream.records import Account, Category, Channel
+from rawstream.store import Store
 from rawstream.xtream_lists import XtreamLists
 
+NOWHERE = Path("no-database")
 CATALOGUE = Catalogue(
     1,
     [
@@ -25,7 +32,7 @@ VIEW = CATALOGUE.visible(Account(1, "ana", ""))
 
 
 async def m3u(plus: bool = True, user: str = "ana") -> str:
-    body = await XtreamLists().m3u(
+    body = await XtreamLists(NOWHERE).m3u(
         VIEW,
         plus=plus,
         extension=".ts",
@@ -64,7 +71,7 @@ async def test_a_plain_list_has_names_and_urls_only() -> None:
 
 
 async def test_one_build_serves_everybody_and_mixes_nobody_up() -> None:
-    lists = XtreamLists()
+    lists = XtreamLists(NOWHERE)
 
     async def of(user: str) -> bytes:
         return await lists.m3u(
@@ -78,7 +85,7 @@ async def test_one_build_serves_everybody_and_mixes_nobody_up() -> None:
 
 
 async def test_streams_are_packed_and_filtered() -> None:
-    lists = XtreamLists()
+    lists = XtreamLists(NOWHERE)
     everything = await lists.streams(CATALOGUE, VIEW, None)
     assert everything.packed is not None
     assert gzip.decompress(everything.packed) == everything.body
@@ -87,6 +94,32 @@ async def test_streams_are_packed_and_filtered() -> None:
     assert (await lists.streams(CATALOGUE, VIEW, 12345)).body == b"[]"
 
 
-async def test_the_guide_is_a_valid_document() -> None:
-    root = etree.fromstring((await XtreamLists().xmltv(VIEW)).body)
-    assert [channel.get("id") for channel in root] == ["one.it"]
+async def test_the_guide_is_built_once_for_all_who_ask(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    await add_guide(store, guide(show("one.it", NOON, NOON + HOUR, "Film")))
+    lists = XtreamLists(store.db.path)
+    assert not lists.has_xmltv(VIEW, NOON, NOON + HOUR)
+    first, second = await asyncio.gather(*(lists.xmltv(VIEW, NOON, NOON + HOUR) for _ in range(2)))
+    assert first is second
+    assert lists.has_xmltv(VIEW, NOON, NOON + HOUR)
+    root = etree.fromstring(first.body)
+    assert [(one.tag, one.get("id") or one.get("channel")) for one in root] == [
+        ("channel", "one.it"),
+        ("programme", "one.it"),
+    ]
+    await store.close()
+
+
+async def test_a_guide_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
+    lists = XtreamLists(tmp_path / "gone")
+    for _ in range(2):
+        with pytest.raises(StateError):
+            await lists.xmltv(VIEW, NOON, NOON + HOUR)
+
+
+async def test_what_was_built_has_a_bound() -> None:
+    lists = XtreamLists(NOWHERE, limit_bytes=1)
+    first = await lists.categories(VIEW)
+    assert await lists.categories(VIEW) is first, "the newest stays, however large"
+    await lists.streams(CATALOGUE, VIEW, None)
+    assert await lists.categories(VIEW) is not first

@@ -34,6 +34,22 @@ def pyxtream(url: str, username: str, password: str, cache: str) -> dict[str, An
     }
 
 
+def hours(url: str, username: str, password: str, cache: str) -> dict[str, Any]:
+    """What is on now, at the local time that a player in this zone shows."""
+    import base64
+    import time
+
+    from pyxtream import XTream
+
+    client = XTream("hours", username, password, url, cache_path=cache, reload_time_sec=0)
+    client.load_iptv()
+    rows = client.liveEpgByStreamAndLimit(client.channels[0].id, 1)["epg_listings"]
+    start = int(rows[0]["start_timestamp"])
+    local = time.localtime(start)
+    title = base64.b64decode(rows[0]["title"]).decode()
+    return {"title": title, "start": start, "hour": local.tm_hour, "minute": local.tm_min}
+
+
 def xtream_api_client(url: str, username: str, password: str, _cache: str) -> dict[str, Any]:
     """The second reader of logins, categories and lists."""
     from xtream_api_client import XtreamAuthenticationError, XtreamClient

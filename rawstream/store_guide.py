@@ -1,0 +1,251 @@
+"""Guides as rows: their channels, their programmes, and which channel of ours shows which.
+
+Owns: how these lie in their tables, generations (a document becomes visible when all of it is
+there), what lies on one channel's day by several lists. Must not know: what XMLTV looks like, how
+channels are matched.
+
+A programme is kept as the children of its XMLTV element (`epg.programme_body`): what players get is
+mostly copied. Times are whole seconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rawstream.database import Database
+from rawstream.epg import GuideChannel, LocalText, Programme, programme_body
+from rawstream.guide_match import Match
+
+_SWEPT_ROWS: Final = 5_000  # deleted at a time, so that no other writer waits long
+_COUNTER: Final = "guide generation"
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A programme as it is kept: `body` is what stands inside its element."""
+
+    start: int
+    stop: int
+    body: str = field(repr=False)
+
+
+class GuideStore:
+    """Guides, mappings and matches."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # -- writing a guide --
+
+    async def begin(self, list_id: int) -> int:
+        """A new generation of a list's guide, larger than any before. Nobody sees it yet."""
+        del list_id  # one counter for all: numbers only have to grow
+        async with self._db.write() as transaction:
+            await transaction.execute(
+                "INSERT INTO settings VALUES (?, '1')"
+                " ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+                (_COUNTER,),
+            )
+            rows = await transaction.fetchall(
+                "SELECT value FROM settings WHERE name = ?", (_COUNTER,)
+            )
+            return int(rows[0]["value"])
+
+    async def add(
+        self,
+        list_id: int,
+        generation: int,
+        channels: Iterable[GuideChannel],
+        programmes: Iterable[Programme],
+    ) -> None:
+        """A piece of a guide. What comes again replaces what was there."""
+        channel_rows = [
+            (
+                *(list_id, generation, channel.id),
+                json.dumps(channel.names, ensure_ascii=False),
+                channel.icons[0] if channel.icons else "",
+            )
+            for channel in channels
+        ]
+        programme_rows = [
+            (list_id, generation, one.channel, one.start, one.stop, programme_body(one))
+            for one in programmes
+        ]
+        async with self._db.write() as transaction:
+            await transaction.executemany(
+                "INSERT OR REPLACE INTO guide_channels VALUES (?, ?, ?, ?, ?)", channel_rows
+            )
+            await transaction.executemany(
+                "INSERT OR REPLACE INTO programmes VALUES (?, ?, ?, ?, ?, ?)", programme_rows
+            )
+
+    async def finish(self, list_id: int, generation: int) -> bool:
+        """Show this generation, and sweep out those before it. False: a newer one is shown."""
+        async with self._db.write() as transaction:
+            rows = await transaction.fetchall(
+                "SELECT generation FROM lists WHERE id = ?", (list_id,)
+            )
+            shown = bool(rows) and rows[0]["generation"] < generation
+            if shown:
+                transaction.changed("guide")
+                await transaction.execute(
+                    "UPDATE lists SET generation = ? WHERE id = ?", (generation, list_id)
+                )
+        if shown:
+            await self._sweep("list_id = ? AND generation < ?", list_id, generation)
+        else:
+            await self.abandon(list_id, generation)
+        return shown
+
+    async def abandon(self, list_id: int, generation: int) -> None:
+        """What was added of this generation goes; what was shown stays."""
+        await self._sweep("list_id = ? AND generation = ?", list_id, generation)
+
+    async def _sweep(self, where: str, list_id: int, generation: int) -> None:
+        left = True
+        while left:
+            async with self._db.write() as transaction:
+                arguments = (list_id, generation)
+                await transaction.execute(
+                    "DELETE FROM programmes WHERE rowid IN"
+                    f" (SELECT rowid FROM programmes WHERE {where} LIMIT {_SWEPT_ROWS})",
+                    arguments,
+                )
+                left = bool(
+                    await transaction.fetchall(
+                        f"SELECT 1 FROM programmes WHERE {where} LIMIT 1", arguments
+                    )
+                )
+                if not left:
+                    await transaction.execute(
+                        f"DELETE FROM guide_channels WHERE {where}", arguments
+                    )
+
+    async def count(self, list_id: int) -> int:
+        """How many programmes the list's shown guide has."""
+        rows = await self._db.read(
+            "SELECT count(*) FROM programmes WHERE list_id = ?1 AND generation ="
+            " (SELECT generation FROM lists WHERE id = ?1)",
+            (list_id,),
+        )
+        return int(rows[0][0])
+
+    # -- whose guide it is --
+
+    async def channels(self) -> list[GuideChannel]:
+        """The channels that have programmes, with the names of all lists; the preferred list's
+        come first.
+        """
+        rows = await self._db.read(
+            "SELECT programme.channel AS id, names, icon FROM lists"
+            " JOIN (SELECT DISTINCT list_id, generation, channel FROM programmes) AS programme"
+            " ON programme.list_id = lists.id AND programme.generation = lists.generation"
+            " LEFT JOIN guide_channels AS own ON own.list_id = lists.id"
+            " AND own.generation = lists.generation AND own.id = programme.channel"
+            " WHERE lists.enabled ORDER BY lists.priority, lists.id, programme.channel"
+        )
+        names: dict[str, list[LocalText]] = {}
+        icons: dict[str, list[str]] = {}
+        for row in rows:
+            texts = [LocalText(*text) for text in json.loads(row["names"] or "[]")]
+            names.setdefault(row["id"], []).extend(texts)
+            icons.setdefault(row["id"], []).extend([row["icon"]] if row["icon"] else [])
+        return [
+            GuideChannel(key, tuple(dict.fromkeys(texts)), tuple(icons[key]))
+            for key, texts in names.items()
+        ]
+
+    async def mappings(self) -> dict[int, str]:
+        """What the operator decided, by channel id; '' is "no guide"."""
+        rows = await self._db.read("SELECT * FROM guide_mappings")
+        return {row["channel_id"]: row["guide_id"] for row in rows}
+
+    async def set_mapping(self, channel_id: int, guide_id: str | None) -> None:
+        """Decide by hand which guide a channel has; None leaves it to the matching again."""
+        async with self._db.write() as transaction:
+            transaction.changed("guide")
+            if guide_id is None:
+                await transaction.execute(
+                    "DELETE FROM guide_mappings WHERE channel_id = ?", (channel_id,)
+                )
+            else:
+                await transaction.execute(
+                    "INSERT INTO guide_mappings VALUES (?, ?)"
+                    " ON CONFLICT (channel_id) DO UPDATE SET guide_id = excluded.guide_id",
+                    (channel_id, guide_id),
+                )
+
+    async def matches(self) -> dict[int, Match]:
+        """What the matching found, by channel id."""
+        rows = await self._db.read("SELECT * FROM guide_matches")
+        return {
+            r["channel_id"]: Match(
+                r["guide_id"], r["rule"], r["score"], r["ours"], r["theirs"], r["others"]
+            )
+            for r in rows
+        }
+
+    async def set_matches(self, found: Mapping[int, Match]) -> None:
+        """Replace all of them. Channels that have gone meanwhile are passed over."""
+        if await self.matches() == found:
+            return
+        async with self._db.write() as transaction:
+            transaction.changed("guide")
+            await transaction.execute("DELETE FROM guide_matches")
+            await transaction.executemany(
+                "INSERT INTO guide_matches SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+                " WHERE EXISTS (SELECT 1 FROM channels WHERE id = ?1)",
+                [
+                    (channel_id, m.guide_id, m.rule, m.score, m.ours, m.theirs, m.others)
+                    for channel_id, m in found.items()
+                ],
+            )
+
+    async def guide_ids(self) -> dict[int, str]:
+        """The guide of each channel that has one, or was denied one ('')."""
+        found = {key: match.guide_id for key, match in (await self.matches()).items()}
+        return found | await self.mappings()
+
+    # -- reading a guide --
+
+    async def broadcasts(self, guide_id: str, since: int, until: int) -> list[list[Broadcast]]:
+        """What each list has of a channel in a time, the preferred list first."""
+        rows = await self._db.read(_BROADCASTS, (guide_id, since, until))
+        found: dict[int, list[Broadcast]] = {}
+        for list_id, start, stop, body in rows:
+            found.setdefault(list_id, []).append(Broadcast(start, stop, body))
+        return list(found.values())
+
+
+_BROADCASTS: Final = (
+    "SELECT programmes.list_id, start, stop, body FROM lists JOIN programmes"
+    " ON programmes.list_id = lists.id AND programmes.generation = lists.generation"
+    " WHERE lists.enabled AND channel = ?1 AND stop > ?2 AND start < ?3"
+    " ORDER BY lists.priority, lists.id, start"
+)
+
+
+def read_broadcasts(
+    path: Path, guide_ids: Sequence[str], since: int, until: int
+) -> Iterator[tuple[str, list[list[Broadcast]]]]:
+    """`GuideStore.broadcasts` of many channels, one after the other, for a thread: it blocks.
+
+    All of it is of one moment, whatever is imported meanwhile. Raises sqlite3.Error.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for guide_id in guide_ids:
+            found: dict[int, list[Broadcast]] = {}
+            for list_id, start, stop, body in connection.execute(
+                _BROADCASTS, (guide_id, since, until)
+            ):
+                found.setdefault(list_id, []).append(Broadcast(start, stop, body))
+            if found:
+                yield guide_id, list(found.values())
