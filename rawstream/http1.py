@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote, unquote_plus
 
@@ -186,15 +187,26 @@ def render_head(
     lines = [f"Content-Type: {content_type}\r\n"] if content_type else []
     if content_length is not None:
         lines.append(f"Content-Length: {content_length}\r\n")
-    for name, value in headers:
-        if _UNSAFE_OUT.search(value) or not _TOKEN.fullmatch(name.encode("latin-1", "replace")):
-            raise ValueError(f"header {name!r} can't be sent")
-        lines.append(f"{name}: {value}\r\n")
+    lines += [_line_out(name, value) for name, value in headers]
     if connection:
         lines.append(f"Connection: {connection}\r\n")
     lines.append("\r\n")
     status_line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     return status_line + constant + "".join(lines).encode("latin-1")
+
+
+@lru_cache(maxsize=1024)
+def _line_out(name: str, value: str) -> str:
+    if _UNSAFE_OUT.search(value) or not _TOKEN.fullmatch(name.encode("latin-1", "replace")):
+        raise ValueError(f"header {name!r} can't be sent")
+    return f"{name}: {value}\r\n"
+
+
+@lru_cache(maxsize=1024)  # of the names there are, players use some dozens
+def _name_in(raw: bytes) -> str:
+    if not _TOKEN.fullmatch(raw):
+        raise ViewerError(400, "bad header field")
+    return raw.decode("ascii").lower()
 
 
 class _Recorded:
@@ -466,9 +478,10 @@ def _check_head(recorded: _Recorded, limits: Limits) -> Request:
 
     headers: dict[str, str] = {}
     for raw_name, raw_value in recorded.headers:
-        if not _TOKEN.fullmatch(raw_name) or not _FIELD_VALUE.fullmatch(raw_value):
+        name = _name_in(raw_name)
+        if not _FIELD_VALUE.fullmatch(raw_value):
             raise ViewerError(400, "bad header field")
-        name, value = raw_name.decode("ascii").lower(), raw_value.strip(b" \t").decode("latin-1")
+        value = raw_value.strip(b" \t").decode("latin-1")
         if name not in headers:
             headers[name] = value
         elif name in ("host", "content-length", "transfer-encoding", "expect"):

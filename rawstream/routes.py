@@ -19,6 +19,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from rawstream.ace import AceEndpoints
@@ -79,6 +80,10 @@ class Peer(NamedTuple):
     address: Address | None
     behind: bool = False
 
+    @property
+    def text(self) -> str:
+        return _text_of(self.address) if self.address is not None else ""
+
     def inside(self, networks: Sequence[Network]) -> bool:
         """Whether this peer is known to be in one of them. Never, behind an untrusted proxy."""
         if self.address is None or self.behind:
@@ -86,6 +91,10 @@ class Peer(NamedTuple):
         return any(self.address in network for network in networks)
 
 
+_text_of = lru_cache(maxsize=8192)(str)
+
+
+@lru_cache(maxsize=8192)
 def parse_address(text: str) -> Address | None:
     """An address as proxies write it: with port, brackets, a zone, IPv4 mapped into IPv6."""
     text = text.strip().strip('"')
@@ -111,7 +120,10 @@ def resolve_peer(address: str, headers: Mapping[str, str], trusted: Sequence[Net
     at all.
     """
     peer = parse_address(address)
-    if not any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX) for name in headers):
+    for name in headers:
+        if name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX):
+            break
+    else:
         return Peer(peer)
     if peer is None or not any(peer in network for network in trusted):
         return Peer(peer, behind=True)
@@ -275,9 +287,9 @@ class Router:
         if networks is not None and not peer.inside(networks):
             return Response(403, f"{_refusal(route, peer)}\n".encode())
         if request.method in route.methods:
-            if peer.address is not None and str(peer.address) != request.peer[0]:
+            if peer.address is not None and peer.text != request.peer[0]:
                 # from here on the viewer behind the proxy counts; his port is not known
-                request.peer = (str(peer.address), 0)
+                request.peer = (peer.text, 0)
             return route.handler(request, exchange)
         allow = ("Allow", ", ".join((*route.methods, "OPTIONS")))
         if request.method != "OPTIONS":
