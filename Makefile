@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-to-run
 DEV_STAMP := $(VENV)/.installed-to-develop
+JS := tests/clients-js
+JS_STAMP := $(JS)/node_modules/.installed
 CODE := rawstream tests benchmarks scripts
 TESTS ?= tests
 
@@ -29,7 +31,7 @@ help: ## show this list
 demo: $(RUN_STAMP) ## play something now: the server over a simulated engine (ARGS="--port 9000" passes flags)
 	@exec $(BIN)/rawstream demo $(ARGS)
 
-test: $(DEV_STAMP) ## the test suite without the minutes-long plays (TESTS=tests/test_mux.py picks one file)
+test: $(DEV_STAMP) $(JS_STAMP) ## the test suite without the minutes-long plays (TESTS=tests/test_mux.py picks one file)
 	@$(BIN)/python -m pytest -m "not slow" -n 2 $(TESTS)
 
 test-slow: $(DEV_STAMP) ## the minutes-long plays
@@ -47,7 +49,7 @@ bench: $(DEV_STAMP) ## every benchmark against its floor: half an hour on a quie
 venv: $(DEV_STAMP) ## only set up .venv
 
 clean: ## remove .venv and what tools left behind
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) $(JS)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -67,3 +69,12 @@ $(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing rawstream and its tools into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,bench]'
 	@touch $(RUN_STAMP) $@
+
+# Without npm, or without a network, the tests that need these clients skip; under CI=true they fail.
+$(JS_STAMP): $(JS)/package.json $(JS)/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "npm was not found: tests with JavaScript clients will skip"; \
+	elif echo "Installing JavaScript clients into $(JS)/node_modules" && (cd $(JS) && npm ci --ignore-scripts --silent); then \
+		touch $@; \
+	else \
+		echo "npm could not install them: tests with JavaScript clients will skip"; fi

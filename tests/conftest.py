@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-pytest.register_assert_rewrite("stage", "ts_clips")
+pytest.register_assert_rewrite("stage", "ts_clips", "front_door")
 
 
 def pytest_asyncio_loop_factories(

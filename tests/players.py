@@ -10,20 +10,25 @@ import os
 import pwd
 import shutil
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
 
 ORDINARY_USER = "nobody"
+_SYSTEM_PROGRAMS = "/usr/sbin:/sbin"  # not on the PATH of an ordinary user: nginx
 
 
 def find_program(name: str) -> str:
     """The path of a program; skips the calling test when it is missing, fails it under CI=true."""
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-            pytest.fail(f"{name} is not installed, and CI demands it")
-        pytest.skip(f"{name} is not installed")
-    return path
+    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_PROGRAMS)
+    return path if path is not None else missing(name)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the calling test for want of something; under CI=true fail it."""
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        pytest.fail(f"{what} is not installed, and CI demands it")
+    pytest.skip(f"{what} is not installed")
 
 
 def player_command(name: str, *arguments: str) -> Sequence[str]:

@@ -9,79 +9,14 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
+from front_door import CHANNELS, client, front_door, get, run
 from players import find_program, player_command
 from stage import PATIENCE_SECONDS
 from wire import dial, receive, send
 
-from rawstream.config import Config, Limits, Timeouts
-from rawstream.demo import furnish
-from rawstream.http_client import request
 from rawstream.passwords import Passwords
-from rawstream.simulator import EngineSimulator, bundled_contents
-from rawstream.store import Store
-from rawstream.workers import Worker
-
-CLIENTS = Path(__file__).with_name("xtream_clients.py")
-CHANNELS = sorted(content.name for content in bundled_contents())
-
-
-@asynccontextmanager
-async def front_door(data: Path, **settings: Any) -> AsyncIterator[tuple[Worker, str]]:
-    """A furnished server with account demo/demo over a simulated engine; its base URL."""
-    contents = bundled_contents()
-    async with EngineSimulator(contents, latency=0.0) as engine:
-        store = await Store.open(data)
-        try:
-            await furnish(store, contents, public=False)
-        finally:
-            await store.close()
-        config = Config(
-            host="127.0.0.1",
-            port=0,
-            engines=(engine.url,),
-            data=data,
-            timeouts=Timeouts.for_tests(),
-            **settings,
-        )
-        worker = Worker(config)
-        await worker.start()
-        try:
-            yield worker, f"http://127.0.0.1:{worker.addresses[0][1]}"
-        finally:
-            await worker.stop()
-
-
-async def run(*command: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 2 * PATIENCE_SECONDS)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
-
-
-async def client(name: str, url: str, password: str, cache: Path) -> dict[str, Any]:
-    status, out, err = await run(
-        sys.executable, str(CLIENTS), name, url, "demo", password, str(cache)
-    )
-    assert status == 0, err
-    found: dict[str, Any] = json.loads(out)
-    return found
-
-
-async def get(url: str) -> tuple[int, bytes]:
-    answer = await request(
-        url,
-        connect_seconds=PATIENCE_SECONDS,
-        total_seconds=PATIENCE_SECONDS,
-        limits=Limits(),
-    )
-    return answer.status, answer.body
 
 
 async def test_pyxtream_logs_in_lists_and_its_urls_play(tmp_path: Path) -> None:
