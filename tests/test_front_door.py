@@ -14,6 +14,7 @@ from pathlib import Path
 from front_door import CHANNELS, client, front_door, get, run
 from players import find_program, player_command
 from stage import PATIENCE_SECONDS
+from test_players import errors_of
 from wire import dial, receive, send
 
 from rawstream.passwords import Passwords
@@ -75,6 +76,20 @@ async def test_players_play_what_the_list_says(tmp_path: Path) -> None:
             streamlink.terminate()
             await streamlink.wait()
         assert kept.read_bytes()[: 100 * 188 : 188] == b"G" * 100
+
+
+async def test_vlc_plays_what_the_list_says_without_an_error_line(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        listed = (await get(f"{url}/get.php?username=demo&password=demo"))[1].decode()
+        first = next(line for line in listed.splitlines() if line.startswith("http"))
+        status, _out, err = await run(
+            *player_command("cvlc", "-vv", "--no-color", "--vout=dummy", "--aout=dummy"),
+            *("--run-time=3", "--play-and-exit", first),
+        )
+    lines = [line.partition("] ")[2] for line in err.splitlines()]
+    assert status == 0
+    assert any("Received first picture" in line for line in lines)
+    assert errors_of(lines) == set()
 
 
 async def test_zapping_at_one_connection_is_never_refused(tmp_path: Path) -> None:
