@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from stage import PATIENCE_SECONDS
 
 from rawstream.config import Config, Timeouts
 from rawstream.demo import furnish
-from rawstream.simulator import EngineSimulator, bundled_contents
+from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 from rawstream.store import Store
 from rawstream.workers import Worker
 
@@ -25,16 +25,25 @@ CHANNELS = sorted(content.name for content in bundled_contents())
 
 
 @asynccontextmanager
-async def front_door(data: Path, **settings: Any) -> AsyncIterator[tuple[Worker, str]]:
+async def front_door(
+    data: Path,
+    *,
+    contents: list[SimContent] | None = None,
+    prepare: Callable[[Store], Awaitable[object]] | None = None,
+    **settings: Any,
+) -> AsyncIterator[tuple[Worker, str]]:
     """A furnished server with account demo/demo over a simulated engine; its base URL.
 
-    `settings`: of `Config`, in place of those that suit tests.
+    `prepare`: what else is put into the store before it starts. `settings`: of `Config`, in place
+    of those that suit tests.
     """
-    contents = bundled_contents()
-    async with EngineSimulator(contents, latency=0.0) as engine:
+    shown = contents if contents is not None else bundled_contents()
+    async with EngineSimulator(shown, latency=0.0) as engine:
         store = await Store.open(data)
         try:
-            await furnish(store, contents, public=False)
+            await furnish(store, shown, public=False)
+            if prepare is not None:
+                await prepare(store)
         finally:
             await store.close()
         config = Config(
