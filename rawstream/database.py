@@ -15,9 +15,9 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 
@@ -27,6 +27,16 @@ FILE_NAME: Final = "rawstream.db"
 LOCK_NAME: Final = "lock"
 APPLICATION_ID: Final = 0x52535452  # "RSTR": a file without it is somebody else's
 _BUSY_MILLISECONDS: Final = 5000
+_PRAGMAS: Final = (
+    f"busy_timeout = {_BUSY_MILLISECONDS}",
+    "journal_mode = WAL",
+    "foreign_keys = 1",
+    "synchronous = NORMAL",
+)
+_COUNT: Final = (
+    "INSERT INTO changes VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET version = version + 1"
+)
+_Result = TypeVar("_Result")
 
 # One script per version; what has been released is never edited. `changes` counts per kind: a
 # process that sees `PRAGMA data_version` move looks here what to read again (design §7).
@@ -193,11 +203,20 @@ class Transaction:
 
     async def count_changes(self) -> None:
         for kind in self._kinds:
-            await self.execute(
-                "INSERT INTO changes VALUES (?, 1)"
-                " ON CONFLICT (kind) DO UPDATE SET version = version + 1",
-                (kind,),
-            )
+            await self.execute(_COUNT, (kind,))
+
+
+class Work:
+    """A transaction that a thread has for itself: its connection, and `changed` as above."""
+
+    __slots__ = ("connection", "kinds")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.kinds: set[str] = set()
+
+    def changed(self, kind: str) -> None:
+        self.kinds.add(kind)
 
 
 class Database:
@@ -262,6 +281,21 @@ class Database:
                 await self._undo()
                 raise
 
+    async def work(self, work: Callable[[Work], _Result]) -> _Result:
+        """Run `work` as one transaction in a thread, on a connection of its own: for what reads,
+        reckons and writes thousands of rows.
+
+        Once begun it is done or undone as a whole; who is cancelled meanwhile waits for that.
+        Raises StateError as `write` does, and what `work` raises.
+        """
+        async with self._writing:
+            done = asyncio.ensure_future(asyncio.to_thread(_transact, self.path, work))
+            try:
+                return await asyncio.shield(done)
+            except asyncio.CancelledError:
+                await asyncio.gather(done, return_exceptions=True)
+                raise
+
     async def _undo(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             await self._writer.rollback()
@@ -281,12 +315,7 @@ async def _connect(path: Path) -> aiosqlite.Connection:
     except sqlite3.Error as error:
         raise StateError(str(path), str(error)) from error
     connection.row_factory = sqlite3.Row
-    for pragma in (
-        f"busy_timeout = {_BUSY_MILLISECONDS}",
-        "journal_mode = WAL",
-        "foreign_keys = 1",
-        "synchronous = NORMAL",
-    ):
+    for pragma in _PRAGMAS:
         await connection.execute(f"PRAGMA {pragma}")
     return connection
 
@@ -326,6 +355,65 @@ def prepare(path: Path, *, create: bool) -> None:
         raise StateError(str(path), str(error)) from error
 
 
+def _transact(path: Path, work: Callable[[Work], _Result]) -> _Result:
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.row_factory = sqlite3.Row
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN IMMEDIATE")  # closing without COMMIT undoes it
+            transaction = Work(connection)
+            result = work(transaction)
+            for kind in transaction.kinds:
+                connection.execute(_COUNT, (kind,))
+            connection.execute("COMMIT")
+            return result
+    except sqlite3.DatabaseError as error:
+        raise StateError(str(path), str(error)) from error
+
+
+@contextlib.contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database for a look that must not write, as one transaction; it may be of an older
+    version. Where there is none, an empty one in memory.
+
+    Raises StateError: it is damaged, newer, somebody else's.
+    """
+    there = path.exists() and path.stat().st_size > 0
+    if there:
+        examine(path)
+    try:
+        with contextlib.closing(
+            _looked_at(path) if there else sqlite3.connect(":memory:")
+        ) as found:
+            found.row_factory = sqlite3.Row
+            if not there:
+                for script in MIGRATIONS:
+                    found.executescript(script)
+            found.execute("BEGIN")
+            yield found
+    except sqlite3.DatabaseError as error:
+        raise StateError(str(path), str(error)) from error
+
+
+def _looked_at(path: Path) -> sqlite3.Connection:
+    """A connection that can't write, also where the directory can't be written.
+
+    There SQLite may make no index of the write-ahead log; without a log it can do without.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        return connection
+    except sqlite3.OperationalError:
+        connection.close()
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size > 0:
+            raise
+    return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+
+
 def _statements(script: str) -> list[str]:
     return [statement for statement in script.split(";") if statement.strip()]
 
@@ -333,8 +421,7 @@ def _statements(script: str) -> list[str]:
 def examine(path: Path) -> int:
     """The version of a database of ours. Raises StateError for anything else."""
     try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        with contextlib.closing(_looked_at(path)) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -3,30 +3,63 @@
 Owns: which entry is which channel of before, what an import adds, changes and misses, its report.
 Must not know: where a list comes from, when it is read again, how rows are kept.
 
-An entry is looked for by three keys, the surest first: its AceStream content or URL; its guide id
-with its name; its name with its group. A key finds a channel only where it is one entry's and one
-channel's alone, so that several ids of one name stay several channels whatever order they come in.
+An entry is looked for by what it had when it was seen last, the surest first: all of it; its
+AceStream content or URL; its guide id with its name; its name with its group. Of entries that are
+one channel any may be the one that is known. A key finds a channel only where it is one entry's and
+one channel's alone, so that several ids of one name stay several channels whatever order they come
+in.
+
+Long lists are planned in a thread and in little memory: of an entry only what becomes part of a
+channel, of the line-up a row at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import re
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from rawstream.acelink import Kind
 from rawstream.m3u import Ending, Entry, LineWarning, M3uReader
 from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.store import Store
-from rawstream.store_lineup import LineupChanges
+from rawstream.store_lineup import LineupChanges, ListContents, preview
+from rawstream.textlines import TEXT_LIMIT_BYTES
 
 _DAY_SECONDS: Final = 86_400
 _SHOWN: Final = 20  # names per kind of change in a report
-_ADULT: Final = ("xxx", "adult", "erotic", "18+")
+_WHOLE_SHARE: Final = 0.9  # of the entries of last time, for a list whose end nobody announced
 _HTTP: Final = ("http://", "https://")
+# Whole words, in the spelling that `_plain` leaves. "Adult Swim" is a channel for everybody.
+_ADULT: Final = re.compile(
+    r"(?<![a-z0-9])(?:18 ?\+|\+ ?18|x ?x ?x|xxx[0-9]*|adults?(?! swim)|adult[aio]s?|adultes?"
+    r"|erwachsenen?|erotic[aoh]?|erotic[io]s|eroti[ks]|erotik[a-z]*|erotisch[a-z]*|erotiques?"
+    r"|porno?s?|hentai)(?![a-z0-9])"
+)
+_KINDS: Final = ("added", "changed", "moved", "stale", "returned", "retired")
+
+
+class Listed(NamedTuple):
+    """What of an entry becomes part of a channel. `kind`, `value`: its link."""
+
+    name: str
+    kind: Kind
+    value: str
+    headers: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+    guide_id: str
+    guide_name: str
+    logo: str
+    number: str
+    radio: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +69,7 @@ class ImportReport:
     entries: int
     added: int
     changed: int
+    moved: int
     unchanged: int
     stale: int
     returned: int
@@ -53,128 +87,251 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes, and how many entries say what is known already."""
+    """The changes, and what a report says of them. `names`: the first of each kind."""
 
     changes: LineupChanges
+    added: int
     unchanged: int
     doubles: int
+    names: Mapping[str, Sequence[str]]
 
 
 def read_list(
-    pieces: Iterable[bytes], *, base_url: str = "", charset: str = ""
-) -> tuple[list[Entry], Ending]:
-    """All entries that can be played. Raises FormatError: no list, too long, badly packed."""
-    reader = M3uReader(base_url=base_url, charset=charset)
-    entries: list[Entry] = []
+    pieces: Iterable[bytes],
+    *,
+    base_url: str = "",
+    charset: str = "",
+    limit_bytes: int = TEXT_LIMIT_BYTES,
+) -> tuple[list[Listed], Ending]:
+    """All entries that can be played. Blocks for seconds on a long list: for a thread.
+
+    Raises FormatError: no list, unpacks to more than `limit_bytes`, badly packed.
+    """
+    reader = M3uReader(base_url=base_url, charset=charset, list_limit_bytes=limit_bytes)
+    groups: dict[tuple[str, ...], tuple[str, ...]] = {}
+    entries: list[Listed] = []
     for piece in pieces:
-        entries += reader.feed(piece)
+        entries += [_listed(entry, groups) for entry in reader.feed(piece)]
     ending = reader.finish()
     if ending.last is not None:
-        entries.append(ending.last)
+        entries.append(_listed(ending.last, groups))
     return entries, ending
 
 
 def plan(
-    existing: Sequence[Channel],
-    entries: Sequence[Entry],
+    there: ListContents,
+    entries: Sequence[Listed],
     source: ListSource,
-    categories: Mapping[str, int],
     *,
     now: int,
     complete: bool,
 ) -> Plan:
     """What importing `entries` does to the channels of this list.
 
-    `existing`: its channels, retired ones as well. `categories`: ids by group name. `complete`:
-    what is not in `entries` is really missing; without it nothing becomes stale.
+    `complete`: what is not in `entries` is really missing; without it nothing becomes stale.
     """
-    wanted, doubles = _distinct(entries)
-    groups = _merged(wanted) if source.merge_names else [[entry] for entry in wanted]
-    found = _matched(existing, [_keys(group[0]) for group in groups])
-    added, changed, returned = [], [], []
-    unchanged = 0
-    for position, (group, channel) in enumerate(zip(groups, found, strict=True)):
-        new = _channel(group, position, source.id, categories, channel)
-        if channel is None:
-            added.append(new)
-            continue
-        if channel.stale_since is not None or channel.retired_at is not None:
-            returned.append(channel.id)
-            new = dataclasses.replace(new, stale_since=None, retired_at=None)
-        if new != dataclasses.replace(channel, stale_since=None, retired_at=None):
-            changed.append(new)
-        else:
-            unchanged += 1
-    seen = {channel.id for channel in found if channel is not None}
-    stale, retired = [], []
-    for channel in existing if complete and groups else ():
-        if channel.id in seen or channel.retired_at is not None:
-            continue
-        if channel.stale_since is None:
-            stale.append(channel.id)
-        elif now - channel.stale_since >= source.retire_days * _DAY_SECONDS:
-            retired.append(channel.id)
-    changes = LineupChanges(source.id, added, changed, stale, returned, retired, now)
-    return Plan(changes, unchanged, doubles)
+    wanted = list(_distinct(entries))
+    groups = _merged(wanted) if source.merge_names else [(entry,) for entry in wanted]
+    categories = {
+        name: there.category(name, adult=is_adult(name))
+        for name in dict.fromkeys(name for entry in wanted for name in entry.groups)
+    }
+    places = {channel_id: place for place, channel_id in _matched(there, groups).items()}
+    changed: list[Channel] = []
+    moved, stale, returned, retired = [], [], [], []
+    names: dict[str, list[str]] = defaultdict(list)
+    for channel in there.channels():
+        place = places.get(channel.id)
+        fate = ""
+        if place is not None:
+            values = _values(groups[place], place, source.id, categories, channel)
+            new = {name: value for name, value in values.items() if getattr(channel, name) != value}
+            if channel.stale_since is not None or channel.retired_at is not None:
+                returned.append(channel.id)
+                names["returned"].append(channel.name)
+            if new.keys() == {"position"}:
+                moved.append((channel.id, place))
+                fate = "moved"
+            elif new:
+                new |= {"stale_since": None, "retired_at": None}
+                changed.append(dataclasses.replace(channel, **new))
+                fate = "changed"
+        elif complete and groups and channel.retired_at is None:
+            if channel.stale_since is None:
+                stale.append(channel.id)
+                fate = "stale"
+            elif now - channel.stale_since >= source.retire_days * _DAY_SECONDS:
+                retired.append(channel.id)
+                fate = "retired"
+        if fate and len(names[fate]) < _SHOWN:
+            names[fate].append(channel.name)
+    known = set(places.values())
+    new_places = [place for place in range(len(groups)) if place not in known]
+    names["added"] = [groups[place][0].name for place in new_places[:_SHOWN]]
+    names["returned"] = names["returned"][:_SHOWN]
+    added = (
+        Channel(0, playlist_id=source.id, **_values(groups[place], place, source.id, categories))
+        for place in new_places
+    )
+    return Plan(
+        LineupChanges(added, changed, moved, stale, returned, retired, now),
+        added=len(new_places),
+        unchanged=len(places) - len(changed) - len(moved),
+        doubles=len(entries) - len(wanted),
+        names={kind: names[kind] for kind in _KINDS},
+    )
 
 
 async def import_playlist(
     store: Store,
     source: ListSource,
-    entries: Sequence[Entry],
+    entries: Sequence[Listed],
     ending: Ending,
     *,
     complete: bool = True,
+    announced: bool = True,
     dry_run: bool = False,
     now: int | None = None,
 ) -> ImportReport:
     """Make the line-up's part of this list what the list says, or only say what that would do.
 
-    `complete`: the whole list has come. Raises StateError.
+    `entries`, `ending`: of `read_list`. `complete`: the whole list has come, as far as its sender
+    said where it ends; `announced`: he did. Raises StateError.
     """
-    now = int(time.time()) if now is None else now
-    complete = complete and not ending.truncated
-    if not complete and ending.last is not None and entries and entries[-1] is ending.last:
-        entries = entries[:-1]  # its URL may have been cut
-    categories = {category.name: category.id for category in await store.lineup.categories()}
-    for name in dict.fromkeys(group for entry in entries for group in entry.groups):
-        if name not in categories:
-            if dry_run:
-                categories[name] = -1 - len(categories)
-            else:
-                adult = any(word in name.lower() for word in _ADULT)
-                made = await store.lineup.category_named(name, adult=adult)
-                categories[name] = made.id
-    everything = await store.lineup.channels(retired=True)
-    existing = [channel for channel in everything if channel.playlist_id == source.id]
-    planned = plan(existing, entries, source, categories, now=now, complete=complete)
-    changes = planned.changes
-    names = {channel.id: channel.name for channel in existing}
-    report = ImportReport(
-        entries=len(entries),
-        added=len(changes.added),
-        changed=len(changes.changed),
-        unchanged=planned.unchanged,
-        stale=len(changes.stale),
-        returned=len(changes.returned),
-        retired=len(changes.retired),
-        dropped=ending.dropped,
-        doubles=planned.doubles,
-        complete=complete,
-        names={
-            "added": [channel.name for channel in changes.added[:_SHOWN]],
-            "changed": [names[channel.id] for channel in changes.changed[:_SHOWN]],
-            "stale": [names[number] for number in changes.stale[:_SHOWN]],
-            "returned": [names[number] for number in changes.returned[:_SHOWN]],
-            "retired": [names[number] for number in changes.retired[:_SHOWN]],
-        },
-        warnings=ending.warnings,
-        warning_count=ending.warning_count,
-    )
-    if not dry_run:
-        await store.lineup.apply(changes)
-        await store.lineup.note_refresh(source.id, now=now, result=report.to_json())
+    if dry_run:
+        return await try_playlist(
+            store.db.path, source, entries, ending, complete=complete, announced=announced, now=now
+        )
+    work = _Import(source, entries, ending, complete, announced, now)
+    await store.lineup.apply(source.id, lambda there: work.plan(there).changes)
+    report = work.report()
+    await store.lineup.note_refresh(source.id, now=work.now, result=report.to_json())
     return report
+
+
+async def try_playlist(
+    database: Path,
+    source: ListSource,
+    entries: Sequence[Listed],
+    ending: Ending,
+    *,
+    complete: bool = True,
+    announced: bool = True,
+    now: int | None = None,
+) -> ImportReport:
+    """What `import_playlist` would say of the list at `source.url`; `database` is only read, and
+    need not be there. Raises StateError.
+    """
+    work = _Import(source, entries, ending, complete, announced, now)
+    await asyncio.to_thread(preview, database, source.url, work.plan)
+    return work.report()
+
+
+class _Import:
+    """One list on its way into the line-up."""
+
+    def __init__(
+        self,
+        source: ListSource,
+        entries: Sequence[Listed],
+        ending: Ending,
+        complete: bool,
+        announced: bool,
+        now: int | None,
+    ) -> None:
+        self.now = int(time.time()) if now is None else now
+        self._source = source
+        self._entries = entries
+        self._ending = ending
+        self._complete = complete and not ending.truncated
+        self._announced = announced
+        self._plan: Plan | None = None
+
+    def plan(self, there: ListContents) -> Plan:
+        source = self._source
+        if there.source is not None:
+            merge = source.merge_names or there.source.merge_names
+            source = dataclasses.replace(there.source, merge_names=merge)
+        if self._complete and not self._announced:
+            self._complete = self._seems_whole(source)
+        if not self._complete and self._ending.last is not None:
+            self._entries = self._entries[:-1]  # its URL may have been cut
+        self._plan = plan(there, self._entries, source, now=self.now, complete=self._complete)
+        return self._plan
+
+    def _seems_whole(self, source: ListSource) -> bool:
+        """Whether to believe a list that ended with its connection, as every cut would end it.
+
+        Many panels send theirs so; if none were believed, nothing would ever leave their line-up.
+        """
+        before = json.loads(source.last_result)["entries"] if source.last_result else 0
+        return self._ending.last is None and len(self._entries) >= _WHOLE_SHARE * before
+
+    def report(self) -> ImportReport:
+        assert self._plan is not None, "planned before it is told of"
+        changes = self._plan.changes
+        return ImportReport(
+            entries=len(self._entries),
+            added=self._plan.added,
+            changed=len(changes.changed),
+            moved=len(changes.moved),
+            unchanged=self._plan.unchanged,
+            stale=len(changes.stale),
+            returned=len(changes.returned),
+            retired=len(changes.retired),
+            dropped=self._ending.dropped,
+            doubles=self._plan.doubles,
+            complete=self._complete,
+            names=self._plan.names,
+            warnings=self._ending.warnings,
+            warning_count=self._ending.warning_count,
+        )
+
+
+# -- entries --
+
+
+def is_adult(name: str) -> bool:
+    """Whether a group of this name is for adults, in the spellings that lists have."""
+    return _ADULT.search(_plain(name)) is not None
+
+
+def _plain(name: str) -> str:
+    """Lower case, no accents, a blank for an underscore."""
+    split = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(one for one in split if not unicodedata.combining(one)).replace("_", " ")
+
+
+def _listed(entry: Entry, groups: dict[tuple[str, ...], tuple[str, ...]]) -> Listed:
+    """`groups`: those seen so far, kept once."""
+    logo = entry.tvg_logo
+    return Listed(
+        entry.name,
+        entry.link.kind,
+        entry.link.value,
+        entry.headers,
+        groups.setdefault(entry.groups, entry.groups),
+        entry.tvg_id,
+        entry.name if entry.tvg_name == entry.name else entry.tvg_name,
+        logo if logo[:8].lower().startswith(_HTTP) else "",
+        entry.number,
+        entry.radio,
+    )
+
+
+def _distinct(entries: Sequence[Listed]) -> Iterable[Listed]:
+    """One entry per content or URL; the first with it counts."""
+    found: dict[str, Listed] = {}
+    for entry in entries:
+        found.setdefault(_link_key(entry.kind, entry.value), entry)
+    return found.values()
+
+
+def _merged(entries: Sequence[Listed]) -> list[tuple[Listed, ...]]:
+    groups: dict[str, list[Listed]] = defaultdict(list)
+    for entry in entries:
+        groups[_normalised(entry.name)].append(entry)
+    return [tuple(group) for group in groups.values()]
 
 
 # -- which entry is which channel --
@@ -185,88 +342,130 @@ def _normalised(name: str) -> str:
 
 
 def _link_key(kind: str, value: str) -> str:
-    return f"{'ace' if kind in ('content_id', 'infohash', 'unknown') else kind}:{value}"
+    if kind in ("content_id", "infohash", "unknown"):
+        kind = "ace"
+    return f"{'direct' if kind == 'hls' else kind}:{value}"
 
 
-def _keys(entry: Entry) -> tuple[str, str, str]:
+def _keys(entry: Listed) -> tuple[str, str, str]:
     name = _normalised(entry.name)
     group = entry.groups[0] if entry.groups else ""
     return (
-        _link_key(entry.link.kind, entry.link.value),
-        f"{entry.tvg_id}\t{name}" if entry.tvg_id else "",
+        _link_key(entry.kind, entry.value),
+        f"{entry.guide_id}\t{name}" if entry.guide_id else "",
         f"{name}\t{group}",
     )
 
 
-def _distinct(entries: Sequence[Entry]) -> tuple[list[Entry], int]:
-    """One entry per content or URL; the first with it counts."""
-    found: dict[str, Entry] = {}
-    for entry in entries:
-        found.setdefault(_keys(entry)[0], entry)
-    return list(found.values()), len(entries) - len(found)
+def _identity(entry: Listed) -> str:
+    return "\n".join(_keys(entry))
 
 
-def _merged(entries: Sequence[Entry]) -> list[list[Entry]]:
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        groups[_normalised(entry.name)].append(entry)
-    return list(groups.values())
+def _kept_keys(identity: str) -> tuple[str, str, str]:
+    keys = identity.split("\n")
+    return (keys[0], keys[1], keys[2]) if len(keys) == 3 else (identity, "", "")
 
 
-def _matched(
-    existing: Sequence[Channel], wanted: Sequence[tuple[str, str, str]]
-) -> list[Channel | None]:
-    """For each of `wanted` the channel it is, by the surest key that only the two have."""
-    found: list[Channel | None] = [None] * len(wanted)
-    left = {channel.id: channel for channel in existing}
-    known = {channel.id: _kept_keys(channel) for channel in existing}
-    for level in range(3):
-        asking = [place for place, channel in enumerate(found) if channel is None]
-        ours = Counter(wanted[place][level] for place in asking)
-        theirs: dict[str, list[Channel]] = defaultdict(list)
-        for channel in left.values():
-            theirs[known[channel.id][level]].append(channel)
-        for place in asking:
-            key = wanted[place][level]
-            candidates = theirs.get(key, [])
-            if key and ours[key] == 1 and len(candidates) == 1:
-                found[place] = candidates[0]
-                del left[candidates[0].id]
+def _matched(there: ListContents, groups: Sequence[Sequence[Listed]]) -> dict[int, int]:
+    """By place in `groups` the id of the channel it is, by the surest key that only the two
+    have.
+    """
+
+    def links() -> Iterator[tuple[int, str]]:
+        for channel_id, kind, value in there.brought():
+            yield channel_id, _link_key(kind, value)
+
+    def kept(level: int) -> Iterator[tuple[int, str]]:
+        for channel_id, identity in there.identities():
+            yield channel_id, _kept_keys(identity)[level]
+
+    looks: tuple[tuple[Callable[[Listed], str], Callable[[], Iterator[tuple[int, str]]]], ...] = (
+        (_identity, there.identities),
+        (lambda entry: _keys(entry)[0], lambda: kept(0)),
+        (lambda entry: _keys(entry)[0], links),
+        (lambda entry: _keys(entry)[1], lambda: kept(1)),
+        (lambda entry: _keys(entry)[2], lambda: kept(2)),
+    )
+    found: dict[int, int] = {}
+    matched: set[int] = set()
+    for key_of, known in looks:
+        if len(found) == len(groups):
+            break
+        theirs = _owners(
+            (channel_id, key) for channel_id, key in known() if channel_id not in matched
+        )
+        if not theirs:
+            continue
+        ours = _owners(
+            (place, key_of(entry))
+            for place, group in enumerate(groups)
+            if place not in found
+            for entry in group
+        )
+        for key, place in ours.items():
+            channel_id = theirs.get(key)
+            if channel_id is None or place is None or place in found or channel_id in matched:
+                continue
+            found[place] = channel_id
+            matched.add(channel_id)
     return found
 
 
-def _kept_keys(channel: Channel) -> tuple[str, str, str]:
-    keys = channel.identity.split("\n")
-    return (keys[0], keys[1], keys[2]) if len(keys) == 3 else (channel.identity, "", "")
+def _owners(pairs: Iterable[tuple[int, str]]) -> dict[int, int | None]:
+    """By key who has it, None where several have. Keys are hashed: of a long list there are many
+    megabytes of them, and no two in all lists of the world share 64 bits.
+    """
+    owners: dict[int, int | None] = {}
+    for owner, key in pairs:
+        if key and owners.setdefault(hash(key), owner) != owner:
+            owners[hash(key)] = None
+    return owners
 
 
-def _channel(
-    group: Sequence[Entry],
-    position: int,
+# -- what a channel becomes --
+
+
+def _values(
+    group: Sequence[Listed],
+    place: int,
     list_id: int,
     categories: Mapping[str, int],
-    before: Channel | None,
-) -> Channel:
+    before: Channel | None = None,
+) -> dict[str, Any]:
+    """The fields that a list sets, but for those that were set by hand."""
     entry = group[0]
-    sources = tuple(
-        ChannelSource(one.link.kind, one.link.value, one.headers, None, list_id) for one in group
-    )
     values: dict[str, Any] = {
         "name": entry.name,
-        "position": position,
+        "position": place,
         "number": entry.number,
-        "logo": entry.tvg_logo if entry.tvg_logo.lower().startswith(_HTTP) else "",
-        "guide_id": entry.tvg_id,
-        "guide_name": entry.tvg_name,
+        "logo": entry.logo,
+        "guide_id": entry.guide_id,
+        "guide_name": entry.guide_name,
         "radio": entry.radio,
-        "categories": tuple(dict.fromkeys(categories[name] for name in entry.groups)),
-        "sources": sources,
+        "categories": tuple([categories[name] for name in entry.groups]),
+        "sources": _sources(group, list_id, before.sources if before is not None else ()),
+        "identity": _identity(entry),
     }
-    identity = "\n".join(_keys(entry))
-    if before is None:
-        return Channel(0, playlist_id=list_id, identity=identity, **values)
-    values = {name: value for name, value in values.items() if name not in before.edited}
-    if "sources" in values:
-        own = tuple(source for source in before.sources if source.playlist_id != list_id)
-        values["sources"] = sources + own
-    return dataclasses.replace(before, identity=identity, **values)
+    if before is not None and before.edited:
+        for name in before.edited - {"identity"}:
+            values.pop(name, None)
+    return values
+
+
+def _sources(
+    group: Sequence[Listed], list_id: int, before: Sequence[ChannelSource]
+) -> tuple[ChannelSource, ...]:
+    """Those of the list, with what was learnt of them. Others' and those made by hand stay: before
+    them what stood before the list's first, behind them the rest.
+    """
+    learnt = {(one.kind, one.value): one.infohash for one in before}
+    listed = [
+        ChannelSource(
+            entry.kind, entry.value, entry.headers, learnt.get((entry.kind, entry.value)), list_id
+        )
+        for entry in group
+    ]
+    ranks = [rank for rank, one in enumerate(before) if one.playlist_id == list_id]
+    first = ranks[0] if ranks else 0
+    rest = [one for one in before[first:] if one.playlist_id != list_id]
+    return (*before[:first], *listed, *rest)

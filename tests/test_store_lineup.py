@@ -79,9 +79,8 @@ async def test_an_import_is_undone_but_its_ids_are_not_lost(store: Store) -> Non
     gone = await store.lineup.add_channel(Channel(0, "Gone", playlist_id=number))
     before = await store.lineup.channels()
     new = dataclasses.replace(before[0], name="New", sources=SOURCES[1:])
-    added = await store.lineup.apply(
-        LineupChanges(number, [Channel(0, "Added", identity="x")], [new], retired=[gone], at=99)
-    )
+    changes = LineupChanges([Channel(0, "Added", identity="x")], [new], retired=[gone], at=99)
+    added = await store.lineup.apply(number, lambda _there: changes)
     assert {channel.name for channel in await store.lineup.channels()} == {"New", "Added"}
     assert await store.lineup.undo_last(number)
     assert await store.lineup.channels() == before
@@ -95,5 +94,5 @@ async def test_an_import_that_fails_halfway_changes_nothing(store: Store) -> Non
     number = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
     twin = Channel(0, "A", playlist_id=number, identity="same")
     with pytest.raises(StateError):
-        await store.lineup.apply(LineupChanges(number, [twin, twin]))
+        await store.lineup.apply(number, lambda _there: LineupChanges([twin, twin]))
     assert await store.lineup.channels(retired=True) == []
