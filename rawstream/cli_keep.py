@@ -7,14 +7,18 @@ change; it sees it by itself within two seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import getpass
+import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import IO, Annotated, TypeVar
 
 import typer
 import uvloop
@@ -25,16 +29,17 @@ from rawstream.database import FILE_NAME
 from rawstream.database import backup as back_up
 from rawstream.database import restore as put_back
 from rawstream.errors import ConfigError, FormatError, StateError
-from rawstream.fetch import fetch
+from rawstream.fetch import Fetched, fetch
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
-from rawstream.playlist_import import ImportReport, import_playlist, read_list
+from rawstream.playlist_import import ImportReport, import_playlist, read_list, try_playlist
+from rawstream.progress import Progress
 from rawstream.records import Account, Channel, ChannelSource, ListSource
 from rawstream.status import clean
 from rawstream.store import Store
 
 _Result = TypeVar("_Result")
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where state is kept.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
@@ -365,39 +370,59 @@ def import_a_playlist(
     remote = "://" in place
     kept = place if remote else str(Path(place).absolute())
 
-    async def work(store: Store, config: Config) -> ImportReport:
-        complete, charset, base = True, "", ""
-        if remote:
-            got = await fetch(
-                place,
-                policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
+    config = load_config(None, data=data)
+
+    async def taken(progress: Progress) -> ImportReport:
+        with tempfile.TemporaryFile() as file:
+            got = Fetched(b"", True, "")
+            if remote:
+                got = await fetch(
+                    place,
+                    policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
+                    limit_bytes=config.limits.list_bytes,
+                    total_seconds=config.timeouts.fetch_total_seconds,
+                    read_seconds=config.timeouts.fetch_read_seconds,
+                    into=file,
+                    progress=partial(progress.at, "fetching"),
+                )
+                file.seek(0)
+            entries, ending = await asyncio.to_thread(
+                read_list,
+                _pieces(file if remote else None, Path(place), progress),
+                base_url=got.url,
+                charset=got.charset,
                 limit_bytes=config.limits.list_bytes,
-                total_seconds=config.timeouts.fetch_total_seconds,
-                read_seconds=config.timeouts.fetch_read_seconds,
             )
-            body, complete, charset, base = got.body, got.complete, got.charset, got.url
-        else:
-            body = await asyncio.to_thread(_read, Path(place))
-        pieces = (body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES))
-        entries, ending = read_list(pieces, base_url=base, charset=charset)
         source = ListSource(0, "playlist", kept, merge_names=merge_names)
-        known = [one for one in await store.lineup.lists("playlist") if one.url == kept]
-        if known:
-            source = dataclasses.replace(known[0], merge_names=merge_names or known[0].merge_names)
-        if not dry_run:
+        whole = {"complete": got.complete, "announced": got.announced}
+        if dry_run:
+            return await try_playlist(config.data / FILE_NAME, source, entries, ending, **whole)
+        store = await Store.open(config.data)
+        try:
             number = await store.lineup.add_list(source)
-            source = dataclasses.replace(source, id=number)
-            await store.lineup.set_list(source)
-        return await import_playlist(
-            store, source, entries, ending, complete=complete, dry_run=dry_run
-        )
+            known = await store.lineup.list_source(number)
+            assert known is not None, "added above"
+            if merge_names and not known.merge_names:
+                known = dataclasses.replace(known, merge_names=True)
+                await store.lineup.set_list(known)
+            return await import_playlist(store, known, entries, ending, **whole)
+        finally:
+            await store.close()
 
-    _tell(_with_store(data, work), dry_run)
+    with Progress() as progress:
+        report = uvloop.run(taken(progress))
+    _tell(report, dry_run)
 
 
-def _read(path: Path) -> bytes:
+def _pieces(file: IO[bytes] | None, path: Path, progress: Progress) -> Iterator[bytes]:
+    """What is in `file`, else at `path`. Raises StateError."""
     try:
-        return path.read_bytes()
+        with contextlib.nullcontext(file) if file is not None else path.open("rb") as opened:
+            size, done = os.fstat(opened.fileno()).st_size, 0
+            while piece := opened.read(_PIECE_BYTES):
+                yield piece
+                done += len(piece)
+                progress.at("reading", done, size)
     except OSError as error:
         raise StateError(str(path), error.strerror or "can't be read") from error
 
@@ -413,12 +438,13 @@ def _tell(report: ImportReport, dry_run: bool) -> None:
     if hidden > 0:
         print(f"… and {hidden} more warnings", file=sys.stderr)
     if not report.complete:
-        print("the list was cut short: nothing was counted as missing", file=sys.stderr)
+        print("may have been cut short: nothing was counted as missing", file=sys.stderr)
     would = "would be " if dry_run else ""
     print(
         f"{report.entries} entries: {report.added} {would}added, {report.changed} changed, "
-        f"{report.unchanged} unchanged, {report.stale} stale, {report.returned} returned, "
-        f"{report.retired} retired, {report.dropped} dropped, {report.doubles} twice"
+        f"{report.moved} moved, {report.unchanged} unchanged, {report.stale} stale, "
+        f"{report.returned} returned, {report.retired} retired, {report.dropped} dropped, "
+        f"{report.doubles} twice"
     )
 
 

@@ -41,7 +41,7 @@ _HTTP: Final = ("http://", "https://")
 # Whole words, in the spelling that `_plain` leaves. "Adult Swim" is a channel for everybody.
 _ADULT: Final = re.compile(
     r"(?<![a-z0-9])(?:18 ?\+|\+ ?18|x ?x ?x|xxx[0-9]*|adults?(?! swim)|adult[aio]s?|adultes?"
-    r"|erwachsenen?|erotic[aoh]?|erotic[io]s|eroti[ks]|erotik[a-z]*|erotisch[a-z]*|erotiques?"
+    r"|erwachsenen?|erotic(?:[aio]|he|[ao]s)?|erotik[a-z]*|erotisch[a-z]*|erotiques?"
     r"|porno?s?|hentai)(?![a-z0-9])"
 )
 _KINDS: Final = ("added", "changed", "moved", "stale", "returned", "retired")
@@ -132,10 +132,7 @@ def plan(
     """
     wanted = list(_distinct(entries))
     groups = _merged(wanted) if source.merge_names else [(entry,) for entry in wanted]
-    categories = {
-        name: there.category(name, adult=is_adult(name))
-        for name in dict.fromkeys(name for entry in wanted for name in entry.groups)
-    }
+    categories = _Categories(there)
     places = {channel_id: place for place, channel_id in _matched(there, groups).items()}
     changed: list[Channel] = []
     moved, stale, returned, retired = [], [], [], []
@@ -288,6 +285,18 @@ class _Import:
         )
 
 
+class _Categories(dict[str, int]):
+    """Ids by group name; asked for when a channel needs one."""
+
+    def __init__(self, there: ListContents) -> None:
+        super().__init__()
+        self._there = there
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = self._there.category(name, adult=is_adult(name))
+        return number
+
+
 # -- entries --
 
 
@@ -434,6 +443,7 @@ def _values(
 ) -> dict[str, Any]:
     """The fields that a list sets, but for those that were set by hand."""
     entry = group[0]
+    edited = before.edited if before is not None else frozenset()
     values: dict[str, Any] = {
         "name": entry.name,
         "position": place,
@@ -442,13 +452,13 @@ def _values(
         "guide_id": entry.guide_id,
         "guide_name": entry.guide_name,
         "radio": entry.radio,
-        "categories": tuple([categories[name] for name in entry.groups]),
         "sources": _sources(group, list_id, before.sources if before is not None else ()),
         "identity": _identity(entry),
     }
-    if before is not None and before.edited:
-        for name in before.edited - {"identity"}:
-            values.pop(name, None)
+    if "categories" not in edited:
+        values["categories"] = tuple([categories[name] for name in entry.groups])
+    for name in edited - {"identity"}:
+        values.pop(name, None)
     return values
 
 

@@ -81,8 +81,34 @@ def test_a_list_is_tried_imported_and_taken_back(rawstream: Terminal, tmp_path: 
     assert "One" in tried
     assert len(rawstream("channel", "list").splitlines()) == 1
     assert "1 added" in rawstream("import", "playlist", str(path))
-    assert "0 added, 0 changed, 1 unchanged" in rawstream("import", "playlist", str(path))
+    assert "0 added, 0 changed, 0 moved, 1 unchanged" in rawstream("import", "playlist", str(path))
     assert "One" in rawstream("channel", "list")
+
+
+def test_a_dry_run_needs_no_data_directory_and_makes_none(
+    rawstream: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "l.m3u"
+    path.write_text(f"#EXTM3U\n#EXTINF:-1,One\nacestream://{'a' * 40}\n")
+    assert "1 would be added" in rawstream("import", "playlist", str(path), "--dry-run")
+    assert not rawstream.data.exists()
+
+
+def test_a_list_without_a_file_fails_with_a_line(rawstream: Terminal, tmp_path: Path) -> None:
+    said = rawstream("import", "playlist", str(tmp_path / "l.m3u"), status=1)
+    assert "No such file" in said
+
+
+def test_warnings_name_their_line(
+    rawstream: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "l.m3u"
+    path.write_text(f"#EXTM3U\n#EXTINF:-1,Nowhere\n#EXTINF:-1,One\nacestream://{'a' * 40}\n")
+    with pytest.raises(SystemExit):
+        main(["import", "playlist", str(path), "--data", str(rawstream.data)])
+    said = capsys.readouterr()
+    assert said.err == "line 2: no URL follows this #EXTINF\n"
+    assert "1 dropped" in said.out
 
 
 def test_undo_takes_the_last_import_back(rawstream: Terminal, tmp_path: Path) -> None:

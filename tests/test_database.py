@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rawstream import database
-from rawstream.database import Database, backup, examine, locked, restore
+from rawstream.database import Database, Work, backup, examine, locked, read_only, restore
 from rawstream.errors import StateError
 
 
@@ -143,3 +148,112 @@ async def test_restore_refuses_while_a_server_runs_or_what_is_no_backup(tmp_path
     with pytest.raises(StateError):
         restore(tmp_path / "no", tmp_path / "db")
     assert _kept(tmp_path / "db") == "one"
+
+
+async def test_work_in_a_thread_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    def note(work: Work, name: str) -> str:
+        work.connection.execute("INSERT INTO settings VALUES (?, 'x')", (name,))
+        work.changed("settings")
+        return name
+
+    def fail(work: Work) -> None:
+        note(work, "lost")
+        raise ZeroDivisionError
+
+    db = await Database.open(tmp_path / "db")
+    assert await db.work(lambda work: note(work, "kept")) == "kept"
+    with pytest.raises(ZeroDivisionError):
+        await db.work(fail)
+    with pytest.raises(StateError):
+        await db.work(lambda work: note(work, "kept"))
+    assert [row["name"] for row in await db.read("SELECT name FROM settings")] == ["kept"]
+    assert await db.kinds() == {"settings": 1}
+    await db.close()
+
+
+async def test_who_is_cancelled_waits_for_the_work_that_has_begun(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(work: Work) -> None:
+        work.connection.execute("INSERT INTO settings VALUES ('kept', 'x')")
+        begun.set()
+        assert go_on.wait(30)
+
+    db = await Database.open(tmp_path / "db")
+    task = asyncio.create_task(db.work(slow))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(await db.read("SELECT * FROM settings")) == 1
+    await db.close()
+
+
+def _read_only_kept(path: Path) -> list[str]:
+    with read_only(path) as connection:
+        return [row["value"] for row in connection.execute("SELECT value FROM settings")]
+
+
+@contextlib.contextmanager
+def _unwritable() -> Iterator[Path]:
+    """A directory that this process can read but not write, also when it is root's."""
+    root = os.geteuid() == 0
+    directory = Path(tempfile.mkdtemp())
+    try:
+        yield directory
+    finally:
+        if root:
+            os.seteuid(0)
+        directory.chmod(0o700)
+        shutil.rmtree(directory)
+
+
+def _lock_out(directory: Path) -> None:
+    for path in directory.iterdir():
+        path.chmod(0o444)
+    directory.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+async def test_a_look_writes_nothing_and_needs_no_right_to() -> None:
+    with _unwritable() as directory:
+        path = directory / "db"
+        assert _read_only_kept(path) == []
+        assert not path.exists()
+        await _made(path)
+        before = path.read_bytes()
+        assert _read_only_kept(path) == ["one"]
+        path.with_name("db-wal").unlink(missing_ok=True)
+        path.with_name("db-shm").unlink(missing_ok=True)
+        _lock_out(directory)
+        assert _read_only_kept(path) == ["one"]
+        assert path.read_bytes() == before
+
+
+async def test_a_look_does_not_pass_over_a_log_that_it_cannot_read() -> None:
+    with _unwritable() as directory:
+        path = directory / "db"
+        db = await Database.open(path)
+        async with db.write() as transaction:
+            await transaction.execute("INSERT INTO settings VALUES ('kept', 'new')")
+        log = path.with_name("db-wal").read_bytes()
+        await db.close()
+        path.with_name("db-wal").write_bytes(
+            log
+        )  # as after a crash, and restored without its index
+        _lock_out(directory)
+        with pytest.raises(StateError):
+            _read_only_kept(path)
+
+
+async def test_a_look_sees_what_a_running_server_wrote(tmp_path: Path) -> None:
+    db = await Database.open(tmp_path / "db")
+    async with db.write() as transaction:
+        await transaction.execute("INSERT INTO settings VALUES ('kept', 'new')")
+    assert _read_only_kept(tmp_path / "db") == ["new"]
+    with read_only(tmp_path / "db") as connection, pytest.raises(sqlite3.OperationalError):
+        connection.execute("DELETE FROM settings")
+    await db.close()

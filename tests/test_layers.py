@@ -91,6 +91,7 @@ ORDER = (
     "doctor",
     "workers",
     "demo",
+    "progress",
     "cli_keep",
     "cli",
 )

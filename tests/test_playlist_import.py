@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import gzip
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from rawstream.database import FILE_NAME
 from rawstream.m3u import NotAList
-from rawstream.playlist_import import ImportReport, import_playlist, read_list
-from rawstream.records import ListSource
+from rawstream.playlist_import import (
+    ImportReport,
+    import_playlist,
+    is_adult,
+    read_list,
+    try_playlist,
+)
+from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.store import Store
 
 DAY = 86_400
@@ -25,6 +34,10 @@ class Importer:
     async def take(self, text: str, *, now: int = 1000, **switches: bool) -> ImportReport:
         entries, ending = read_list([text.encode()])
         return await import_playlist(self.store, self.source, entries, ending, now=now, **switches)
+
+    async def only(self) -> Channel:
+        (channel,) = await self.store.lineup.channels()
+        return channel
 
     async def ids(self) -> dict[str, int]:
         return {channel.name: channel.id for channel in await self.store.lineup.channels()}
@@ -167,3 +180,213 @@ async def test_a_report_can_be_kept(importer: Importer) -> None:
     assert kept is not None
     assert kept.last_result == report.to_json()
     assert (report.dropped, len(report.warnings)) == (1, 1)
+
+
+# -- several entries that are one channel --
+
+
+@pytest.fixture
+def merging(importer: Importer) -> Importer:
+    importer.source = dataclasses.replace(importer.source, merge_names=True)
+    return importer
+
+
+async def test_a_merged_channel_that_lost_its_first_source_is_the_same(merging: Importer) -> None:
+    await merging.take(listed(("DAZN", ace(1), 'group-title="A"'), ("DAZN", ace(2), "")))
+    before = await merging.only()
+    # under another name, so that only the second source's address tells
+    report = await merging.take(listed(("Dazn 1", ace(2), ""), ("Dazn 1", ace(3), "")))
+    assert (report.added, report.changed, report.stale) == (0, 1, 0)
+    assert (await merging.only()).id == before.id
+
+
+async def test_any_entry_of_a_merged_channel_may_be_the_one_that_is_known(
+    merging: Importer,
+) -> None:
+    await merging.take(listed(("DAZN", ace(1), 'tvg-id="d.it" group-title="A"')))
+    before = await merging.only()
+    entries = [("DAZN", ace(7), 'group-title="B"'), ("DAZN", ace(8), 'tvg-id="d.it"')]
+    assert (await merging.take(listed(*entries))).added == 0
+    assert (await merging.only()).id == before.id
+    entries = [("DAZN", ace(5), ""), ("DAZN", ace(6), 'group-title="B"')]
+    assert (await merging.take(listed(*entries))).added == 0
+    assert (await merging.only()).id == before.id
+
+
+async def test_channels_that_come_apart_again_keep_what_they_can(merging: Importer) -> None:
+    entries = [("DAZN", ace(1), ""), ("DAZN", ace(2), "")]
+    await merging.take(listed(*entries))
+    before = await merging.only()
+    merging.source = dataclasses.replace(merging.source, merge_names=False)
+    report = await merging.take(listed(*reversed(entries)))
+    assert (report.added, report.stale) == (1, 0)
+    by_source = {c.sources[0].value: c.id for c in await merging.store.lineup.channels()}
+    assert by_source[f"{1:040x}"] == before.id
+
+
+# -- what is there meanwhile --
+
+
+async def test_two_imports_at_once_make_no_channel_twice(importer: Importer) -> None:
+    text = listed(*((f"C{n}", ace(n), "") for n in range(50)))
+    reports = await asyncio.gather(*(importer.take(text) for _ in range(3)))
+    assert sorted(report.added for report in reports) == [0, 0, 50]
+    assert len(await importer.store.lineup.channels()) == 50
+
+
+async def test_an_edit_while_an_import_waits_is_not_lost(importer: Importer) -> None:
+    await importer.take(listed(("One", ace(1), "")))
+    async with importer.store.db.write() as transaction:
+        waiting = asyncio.create_task(importer.take(listed(("Uno", ace(1), 'tvg-id="one.it"'))))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await transaction.execute("UPDATE channels SET name = 'Mine', edited = 'name'")
+    await waiting
+    channel = await importer.only()
+    assert (channel.name, channel.guide_id, channel.edited) == ("Mine", "one.it", {"name"})
+
+
+async def test_what_was_learnt_of_a_source_stays(importer: Importer) -> None:
+    await importer.take(listed(("One", ace(1), ""), ("Two", ace(2), "")))
+    async with importer.store.db.write() as transaction:
+        await transaction.execute("UPDATE channel_sources SET infohash = ?", ("f" * 40,))
+    assert (await importer.take(listed(("One", ace(1), ""), ("Two", ace(2), "")))).unchanged == 2
+    await importer.take(listed(("Uno", ace(1), ""), ("Two", ace(3), "")))
+    one, two = await importer.store.lineup.channels()
+    assert (one.name, one.sources[0].infohash) == ("Uno", "f" * 40)
+    assert two.sources[0].infohash is None, "it was another content's"
+
+
+async def test_sources_made_by_hand_stay_where_they_are(importer: Importer) -> None:
+    await importer.take(listed(("One", ace(1), "")))
+    channel = await importer.only()
+    first, last, later = (ChannelSource("direct", f"http://mine/{n}.ts") for n in range(3))
+    sources = (first, *channel.sources, last, later)
+    await importer.store.lineup.set_channel(dataclasses.replace(channel, sources=sources))
+    await importer.take(listed(("Uno", ace(1), "")))
+    assert (await importer.only()).sources == sources
+    # whatever the list's own become
+    await importer.take(listed(("Uno", ace(9), "")))
+    assert [source.value[-5:] for source in (await importer.only()).sources] == [
+        "/0.ts", "00009", "/1.ts", "/2.ts"
+    ]  # fmt: skip
+
+
+# -- the report --
+
+
+async def test_a_channel_that_only_moved_is_not_changed(importer: Importer) -> None:
+    entries = [(name, ace(number), "") for number, name in enumerate("ABC")]
+    await importer.take(listed(*entries))
+    report = await importer.take(listed(*reversed(entries)))
+    assert (report.moved, report.changed, report.unchanged) == (2, 0, 1)
+    assert report.names["moved"] == ["A", "C"]
+    assert list(await importer.ids()) == ["C", "B", "A"]
+    assert await importer.store.lineup.undo_last(importer.source.id)
+    assert list(await importer.ids()) == ["A", "B", "C"]
+
+
+async def test_an_import_without_changes_leaves_the_undo_before_it(importer: Importer) -> None:
+    await importer.take(listed(("One", ace(1), "")))
+    await importer.take(listed(("Uno", ace(1), 'group-title="New"')))
+    kinds = await importer.store.db.kinds()
+    assert (await importer.take(listed(("Uno", ace(1), 'group-title="New"')))).unchanged == 1
+    assert await importer.store.db.kinds() == kinds, "nobody has to read the line-up again"
+    assert await importer.store.lineup.undo_last(importer.source.id)
+    assert (await importer.only()).name == "One"
+
+
+async def test_a_group_whose_channels_are_sorted_by_hand_makes_no_category(
+    importer: Importer,
+) -> None:
+    await importer.take(listed(("One", ace(1), "")))
+    channel = await importer.only()
+    await importer.store.lineup.set_channel(channel, edited=["categories"])
+    await importer.take(listed(("One", ace(1), 'group-title="G"')))
+    assert await importer.store.lineup.categories() == []
+
+
+async def test_a_trial_of_a_file_says_what_the_import_then_says(
+    importer: Importer, tmp_path: Path
+) -> None:
+    texts = [
+        listed(*((f"C{n}", ace(n), f'group-title="G{n % 3}"') for n in range(40))),
+        listed(*((f"D{n}", ace(n), f'group-title="G{n % 5}"') for n in range(50, 5, -1))),
+        listed(("C2", ace(2), ""), ("New", ace(99), "")),
+    ]
+    for day, text in enumerate(texts):
+        entries, ending = read_list([text.encode()])
+        source = ListSource(0, "playlist", importer.source.url)
+        said = await try_playlist(tmp_path / FILE_NAME, source, entries, ending, now=day * 9 * DAY)
+        assert said == await importer.take(text, now=day * 9 * DAY)
+        assert said.added
+    empty = await try_playlist(tmp_path / "none.db", importer.source, entries, ending)
+    assert (empty.added, (tmp_path / "none.db").exists()) == (2, False)
+
+
+# -- lists whose end nobody announced --
+
+
+async def test_a_list_that_ended_with_its_connection_is_believed_if_it_looks_whole(
+    importer: Importer,
+) -> None:
+    whole = listed(*((f"C{n}", ace(n), "") for n in range(20)))
+    assert (await importer.take(whole, announced=False)).complete
+    shorter = listed(*((f"C{n}", ace(n), "") for n in range(19)))
+    report = await importer.take(shorter, announced=False)
+    assert (report.complete, report.stale) == (True, 1)
+    report = await importer.take(shorter.rstrip("\n"), announced=False)
+    assert (report.complete, report.entries) == (False, 18), "its last line may be half a line"
+
+
+async def test_a_list_that_became_much_shorter_is_believed_the_second_time(
+    importer: Importer,
+) -> None:
+    await importer.take(listed(*((f"C{n}", ace(n), "") for n in range(20))), announced=False)
+    half = listed(*((f"C{n}", ace(n), "") for n in range(10)))
+    report = await importer.take(half, announced=False)
+    assert (report.complete, report.stale) == (False, 0)
+    report = await importer.take(half, announced=False)
+    assert (report.complete, report.stale) == (True, 10)
+
+
+async def test_a_packed_list_that_was_cut_misses_nothing(importer: Importer) -> None:
+    text = listed(*((f"C{n}", ace(n), "") for n in range(2000)))
+    await importer.take(text)
+    entries, ending = read_list([gzip.compress(text.encode())[:-2000]])
+    report = await import_playlist(importer.store, importer.source, entries, ending)
+    assert 0 < report.entries < 2000
+    assert (report.complete, report.stale) == (False, 0)
+
+
+# -- groups for adults --
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "XXX",
+            "xxx | Movies",
+            "18+",
+            "+18",
+            "IT 18+",
+            "For Adults",
+            "ADULT",
+            "VOD_ADULTS",
+            "Adulti",
+        ),
+        *("Adultos", "ADULTES", "Für Erwachsene", "Fu\u0308r Erwachsene", "Erotik", "Érotique"),
+        *("Erotica", "Erótico", "XXX18", "[18+]", "Porno", "Erotic", "Erotici"),
+    ],
+)
+def test_groups_for_adults_are_known(name: str) -> None:
+    assert is_adult(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Sussex", "xxxl", "Super Bowl XXXV", "Adult Swim", "Adulthood", "118+", "2018", "Neurotic"],
+)
+def test_words_that_only_look_so_are_not(name: str) -> None:
+    assert not is_adult(name)
