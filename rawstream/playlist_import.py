@@ -25,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from rawstream.acelink import Kind
 from rawstream.m3u import Ending, Entry, LineWarning, M3uReader
@@ -83,6 +83,16 @@ class ImportReport:
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    def summary(self) -> str:
+        """One line for people."""
+        cut = "" if self.complete else " (may have been cut short: nothing counts as missing)"
+        return (
+            f"{self.entries} entries{cut}: {self.added} added, {self.changed} changed, "
+            f"{self.moved} moved, {self.unchanged} unchanged, {self.stale} stale, "
+            f"{self.returned} returned, {self.retired} retired, {self.dropped} dropped, "
+            f"{self.doubles} twice"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,8 @@ def plan(
                 new |= {"stale_since": None, "retired_at": None}
                 changed.append(dataclasses.replace(channel, **new))
                 fate = "changed"
+        elif channel.playlist_id != source.id:
+            pass  # of no list: none can miss it
         elif complete and groups and channel.retired_at is None:
             if channel.stale_since is None:
                 stale.append(channel.id)
@@ -167,8 +179,7 @@ def plan(
     names["added"] = [groups[place][0].name for place in new_places[:_SHOWN]]
     names["returned"] = names["returned"][:_SHOWN]
     added = (
-        Channel(0, playlist_id=source.id, **_values(groups[place], place, source.id, categories))
-        for place in new_places
+        Channel(0, **_values(groups[place], place, source.id, categories)) for place in new_places
     )
     return Plan(
         LineupChanges(added, changed, moved, stale, returned, retired, now),
@@ -366,6 +377,12 @@ def _keys(entry: Listed) -> tuple[str, str, str]:
     )
 
 
+def identity_of(kind: str, value: str, name: str, guide_id: str, group: str) -> str:
+    """The identity under which a list finds a channel that did not come from it."""
+    entry = Listed(name, cast(Kind, kind), value, (), (group,), guide_id, "", "", "", False)
+    return _identity(entry)
+
+
 def _identity(entry: Listed) -> str:
     return "\n".join(_keys(entry))
 
@@ -454,10 +471,11 @@ def _values(
         "radio": entry.radio,
         "sources": _sources(group, list_id, before.sources if before is not None else ()),
         "identity": _identity(entry),
+        "playlist_id": list_id,
     }
     if "categories" not in edited:
         values["categories"] = tuple([categories[name] for name in entry.groups])
-    for name in edited - {"identity"}:
+    for name in edited - {"identity", "playlist_id"}:
         values.pop(name, None)
     return values
 
@@ -477,5 +495,14 @@ def _sources(
     ]
     ranks = [rank for rank, one in enumerate(before) if one.playlist_id == list_id]
     first = ranks[0] if ranks else 0
-    rest = [one for one in before[first:] if one.playlist_id != list_id]
-    return (*before[:first], *listed, *rest)
+    keys = {_link_key(one.kind, one.value) for one in listed}
+    others = [
+        (rank, one)
+        for rank, one in enumerate(before)
+        if one.playlist_id != list_id and _link_key(one.kind, one.value) not in keys
+    ]
+    return (
+        *(one for rank, one in others if rank < first),
+        *listed,
+        *(one for rank, one in others if rank >= first),
+    )

@@ -64,9 +64,15 @@ class LineupChanges:
     at: int = field(default_factory=lambda: int(time.time()))
 
 
+_THEIRS: Final = "(c.playlist_id = ? OR c.playlist_id IS NULL AND c.identity <> '')"
+
+
 class ListContents:
     """What an import finds: a list and its channels, retired ones as well, as the transaction that
     it is planned in sees them. Of use inside that only.
+
+    Among them are channels that came from a list which nobody knows any more, or never knew: the
+    first list that has one of these takes it.
 
     Everything is read anew each time it is asked for, a row at a time, so that a long list never
     lies in memory as a whole. `source`: None when the list is not kept yet.
@@ -81,7 +87,7 @@ class ListContents:
 
     def identities(self) -> Iterator[tuple[int, str]]:
         """Id and identity of each channel."""
-        yield from map(tuple, self._rows("SELECT id, identity FROM channels WHERE playlist_id = ?"))
+        yield from map(tuple, self._rows(f"SELECT id, identity FROM channels c WHERE {_THEIRS}"))
 
     def brought(self) -> Iterator[tuple[int, str, str]]:
         """Id of a channel, kind and value of a source that the list brought it."""
@@ -89,7 +95,7 @@ class ListContents:
             tuple,
             self._rows(
                 "SELECT s.channel_id, s.kind, s.value FROM channels c JOIN channel_sources s"
-                " ON s.channel_id = c.id AND s.playlist_id = c.playlist_id WHERE c.playlist_id = ?"
+                f" ON s.channel_id = c.id AND s.playlist_id IS c.playlist_id WHERE {_THEIRS}"
             ),
         )
 
@@ -97,7 +103,7 @@ class ListContents:
         """In the order of ids."""
         sources = _Parts(self._connection, "channel_sources")
         categories = _Parts(self._connection, "channel_categories")
-        for row in self._rows("SELECT * FROM channels WHERE playlist_id = ? ORDER BY id"):
+        for row in self._rows(f"SELECT * FROM channels c WHERE {_THEIRS} ORDER BY id"):
             yield _channel(row, sources.of(row["id"]), categories.of(row["id"]))
 
     def category(self, name: str, *, adult: bool = False) -> int:
@@ -155,6 +161,18 @@ def preview(path: Path, url: str, plan: Callable[[ListContents], _Planned]) -> _
             "SELECT * FROM lists WHERE kind = 'playlist' AND url = ?", (url,)
         ).fetchone()
         return plan(ListContents(connection, _list(row) if row is not None else None))
+
+
+def read_channels(path: Path) -> list[Channel]:
+    """`LineupStore.channels` of a database that is only looked at. Blocks; raises StateError."""
+    with read_only(path) as connection:
+        return _channels(
+            connection.execute(
+                "SELECT * FROM channels WHERE retired_at IS NULL ORDER BY position, id"
+            ),
+            connection.execute("SELECT * FROM channel_sources ORDER BY channel_id, place"),
+            connection.execute("SELECT * FROM channel_categories ORDER BY channel_id, place"),
+        )
 
 
 class LineupStore:
