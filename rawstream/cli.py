@@ -1,4 +1,4 @@
-"""The command line: serve, demo, simulate, doctor; what is kept is `cli_keep`'s.
+"""The command line: serve, demo, simulate, doctor; the rest is `cli_keep`'s and `cli_import`'s.
 
 Owns: flags, what is printed where, exit statuses. An operator's mistake is one line on stderr and
 status 2, what fails later one line and status 1; a traceback is always a bug of ours. Must not
@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from rawstream import __version__, cli_keep, simulator
+from rawstream import __version__, cli_import, cli_keep, simulator
 from rawstream.ace import content_of
 from rawstream.config import DEFAULT_PORT, Config, load_config
 from rawstream.demo import DemoAccounts, furnish
@@ -54,7 +54,7 @@ app = typer.Typer(
 
 app.add_typer(cli_keep.users, name="user")
 app.add_typer(cli_keep.channels, name="channel")
-app.add_typer(cli_keep.imports, name="import")
+app.add_typer(cli_import.imports, name="import")
 app.command()(cli_keep.backup)
 app.command()(cli_keep.restore)
 

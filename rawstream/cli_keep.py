@@ -1,4 +1,4 @@
-"""The command line for what is kept: accounts, channels, imports, copies.
+"""The command line for what is kept: accounts, channels, copies.
 
 Owns: flags of these commands and what they print. Must not know: what a running server does with a
 change; it sees it by itself within two seconds.
@@ -6,19 +6,14 @@ change; it sees it by itself within two seconds.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import getpass
-import os
 import secrets
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 import uvloop
@@ -28,18 +23,14 @@ from rawstream.config import Config, load_config
 from rawstream.database import FILE_NAME
 from rawstream.database import backup as back_up
 from rawstream.database import restore as put_back
-from rawstream.errors import ConfigError, FormatError, StateError
-from rawstream.fetch import Fetched, fetch
-from rawstream.fetch_policy import FetchPolicy
+from rawstream.errors import ConfigError, FormatError
+from rawstream.guide_import import rematch
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
-from rawstream.playlist_import import ImportReport, import_playlist, read_list, try_playlist
-from rawstream.progress import Progress
-from rawstream.records import Account, Channel, ChannelSource, ListSource
+from rawstream.records import Account, Channel, ChannelSource
 from rawstream.status import clean
 from rawstream.store import Store
 
 _Result = TypeVar("_Result")
-_PIECE_BYTES = 1 << 18
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where state is kept.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
@@ -59,10 +50,9 @@ Enabled = Annotated[bool | None, typer.Option("--enable/--disable")]
 
 users = typer.Typer(no_args_is_help=True, help="Accounts: who may watch.")
 channels = typer.Typer(no_args_is_help=True, help="The line-up.")
-imports = typer.Typer(no_args_is_help=True, help="Take over what is elsewhere.")
 
 
-def _with_store(data: Path | None, work: Callable[[Store, Config], Awaitable[_Result]]) -> _Result:
+def with_store(data: Path | None, work: Callable[[Store, Config], Awaitable[_Result]]) -> _Result:
     """Run a command on the store of a data directory, which is made if it is not there."""
     config = load_config(None, data=data)
 
@@ -98,7 +88,7 @@ def user_add(
         account = _changed(Account(0, name, ""), max_connections, expires, admin, trial, None)
         await store.accounts.add(await _with_password(account, chosen))
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"account {name} is there")
     if given is None:
         print(f"password {chosen}")
@@ -126,7 +116,7 @@ def user_set(
             account = await _with_password(account, given)
         await store.accounts.set(account)
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"account {name} is changed")
 
 
@@ -138,7 +128,7 @@ def user_list(data: Data = None) -> None:
         return await store.accounts.accounts()
 
     print(f"{'NAME':24}{'STATE':10}{'PLAYERS':>8}  {'EXPIRES':12}KIND")
-    for account in _with_store(data, work):
+    for account in with_store(data, work):
         state = "enabled" if account.enabled else "disabled"
         players = str(account.max_connections or "any")
         when = account.expires_at
@@ -154,7 +144,7 @@ def user_delete(name: Name, data: Data = None) -> None:
     async def work(store: Store, _config: Config) -> None:
         await store.accounts.delete((await _found(store, name)).id)
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"account {name} is gone")
 
 
@@ -240,7 +230,7 @@ def channel_list(data: Data = None) -> None:
         names = {category.id: category.name for category in await store.lineup.categories()}
         return await store.lineup.channels(), names
 
-    found, names = _with_store(data, work)
+    found, names = with_store(data, work)
     print(f"{'ID':>6}  {'NUMBER':8}{'NAME':40}{'CATEGORY':24}STATE")
     for channel in found:
         category = names.get(channel.categories[0], "") if channel.categories else ""
@@ -264,11 +254,13 @@ def channel_add(
 
     async def work(store: Store, _config: Config) -> int:
         channel = Channel(0, name, position=len(await store.lineup.channels()), sources=sources)
-        return await store.lineup.add_channel(
+        made = await store.lineup.add_channel(
             await _edited(store, channel, category, number, logo, guide_id)
         )
+        await rematch(store)
+        return made
 
-    print(f"channel {_with_store(data, work)} is there")
+    print(f"channel {with_store(data, work)} is there")
 
 
 @channels.command("set")
@@ -301,8 +293,9 @@ def channel_set(
             channel = dataclasses.replace(channel, enabled=enabled)
         edited = [field for field, value in given.items() if value is not None]
         await store.lineup.set_channel(channel, edited=edited)
+        await rematch(store)
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"channel {channel_id} is changed")
 
 
@@ -315,7 +308,7 @@ def channel_delete(channel_id: ChannelId, data: Data = None) -> None:
     async def work(store: Store, _config: Config) -> None:
         await store.lineup.delete_channel((await _channel(store, channel_id)).id)
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"channel {channel_id} is gone")
 
 
@@ -352,116 +345,6 @@ async def _edited(
     if guide_id is not None:
         channel = dataclasses.replace(channel, guide_id=guide_id)
     return channel
-
-
-# -- imports --
-
-
-@imports.command("playlist")
-def import_a_playlist(
-    place: Annotated[str, typer.Argument(metavar="FILE|URL")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    merge_names: Annotated[
-        bool, typer.Option("--merge-names", help="Entries of one name are one channel.")
-    ] = False,
-    data: Data = None,
-) -> None:
-    """Bring the line-up in step with a channel list (M3U). Ids stay; nothing vanishes at once."""
-    remote = "://" in place
-    kept = place if remote else str(Path(place).absolute())
-
-    config = load_config(None, data=data)
-
-    async def taken(progress: Progress) -> ImportReport:
-        with tempfile.TemporaryFile() as file:
-            got = Fetched(b"", True, "")
-            if remote:
-                got = await fetch(
-                    place,
-                    policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
-                    limit_bytes=config.limits.list_bytes,
-                    total_seconds=config.timeouts.fetch_total_seconds,
-                    read_seconds=config.timeouts.fetch_read_seconds,
-                    into=file,
-                    progress=partial(progress.at, "fetching"),
-                )
-                file.seek(0)
-            entries, ending = await asyncio.to_thread(
-                read_list,
-                _pieces(file if remote else None, Path(place), progress),
-                base_url=got.url,
-                charset=got.charset,
-                limit_bytes=config.limits.list_bytes,
-            )
-        source = ListSource(0, "playlist", kept, merge_names=merge_names)
-        whole = {"complete": got.complete, "announced": got.announced}
-        if dry_run:
-            return await try_playlist(config.data / FILE_NAME, source, entries, ending, **whole)
-        store = await Store.open(config.data)
-        try:
-            number = await store.lineup.add_list(source)
-            known = await store.lineup.list_source(number)
-            assert known is not None, "added above"
-            if merge_names and not known.merge_names:
-                known = dataclasses.replace(known, merge_names=True)
-                await store.lineup.set_list(known)
-            return await import_playlist(store, known, entries, ending, **whole)
-        finally:
-            await store.close()
-
-    with Progress() as progress:
-        report = uvloop.run(taken(progress))
-    _tell(report, dry_run)
-
-
-def _pieces(file: IO[bytes] | None, path: Path, progress: Progress) -> Iterator[bytes]:
-    """What is in `file`, else at `path`. Raises StateError."""
-    try:
-        with contextlib.nullcontext(file) if file is not None else path.open("rb") as opened:
-            size, done = os.fstat(opened.fileno()).st_size, 0
-            while piece := opened.read(_PIECE_BYTES):
-                yield piece
-                done += len(piece)
-                progress.at("reading", done, size)
-    except OSError as error:
-        raise StateError(str(path), error.strerror or "can't be read") from error
-
-
-def _tell(report: ImportReport, dry_run: bool) -> None:
-    for kind, names in report.names.items():
-        if dry_run:
-            for name in names:
-                print(f"  {kind:9}{clean(name)}")
-    for warning in report.warnings:
-        print(f"line {warning.line}: {clean(warning.reason)}", file=sys.stderr)
-    hidden = report.warning_count - len(report.warnings)
-    if hidden > 0:
-        print(f"… and {hidden} more warnings", file=sys.stderr)
-    if not report.complete:
-        print("may have been cut short: nothing was counted as missing", file=sys.stderr)
-    would = "would be " if dry_run else ""
-    print(
-        f"{report.entries} entries: {report.added} {would}added, {report.changed} changed, "
-        f"{report.moved} moved, {report.unchanged} unchanged, {report.stale} stale, "
-        f"{report.returned} returned, {report.retired} retired, {report.dropped} dropped, "
-        f"{report.doubles} twice"
-    )
-
-
-@imports.command("undo")
-def undo_an_import(
-    place: Annotated[str, typer.Argument(metavar="FILE|URL")], data: Data = None
-) -> None:
-    """Take the last import of a list back."""
-    kept = place if "://" in place else str(Path(place).absolute())
-
-    async def work(store: Store, _config: Config) -> bool:
-        known = [one for one in await store.lineup.lists("playlist") if one.url == kept]
-        if not known:
-            raise ConfigError("FILE|URL", "no such list was imported")
-        return await store.lineup.undo_last(known[0].id)
-
-    print("taken back" if _with_store(data, work) else "there is nothing to take back")
 
 
 # -- copies --

@@ -201,7 +201,10 @@ class Limits(BaseModel):
     # -- lists and guides --
     # what players ask for, kept ready
     built_lists_bytes: int = Field(default=256 * 1024 * 1024, ge=0, le=1 << 40)
-    list_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=1 << 34)
+    list_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=1 << 34)  # as it is fetched
+    guide_bytes: int = Field(default=2 * 1024**3, ge=1024, le=1 << 40)  # unpacked
+    # of the process that imports: a document that needs more fails alone
+    import_bytes: int = Field(default=1024**3, ge=128 * 1024**2, le=1 << 44)
 
     # -- channels --
     join_seconds: float = Field(default=2.0, ge=0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +51,75 @@ class GuideReport:
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
+    def summary(self) -> str:
+        """One line for people."""
+        cut = "" if self.complete else " (cut short)"
+        return (
+            f"{self.programmes} programmes of {self.channels} channels{cut}, {self.kept} of these "
+            f"days; {self.matched} of {self.line_up} channels have a guide"
+        )
+
+
+class _Guide:
+    """One document on its way in: what it has, counted, and what of it is to be kept."""
+
+    def __init__(
+        self, source: ListSource, now: int, charset: str, limits: ReadLimits | None
+    ) -> None:
+        self.reader = XmltvReader(
+            charset=charset,
+            zoneless_offset=source.zoneless_offset,
+            shift_seconds=source.shift_seconds,
+            limits=limits,
+        )
+        self.kept = 0
+        self._since = now - PAST_DAYS * _DAY_SECONDS
+        self._until = now + FUTURE_DAYS * _DAY_SECONDS
+        self._channels: dict[str, GuideChannel] = {}
+        self._shown: set[str] = set()
+
+    def pieces(
+        self, pieces: Iterable[bytes]
+    ) -> Iterator[tuple[Collection[GuideChannel], Sequence[Programme]]]:
+        """What to keep, a bounded number at a time. Raises FormatError."""
+        channels: dict[str, GuideChannel] = {}
+        programmes: list[Programme] = []
+        for items in _batches(self.reader, pieces):
+            for item in items:
+                if isinstance(item, GuideChannel):
+                    channels[item.id] = self._channels[item.id] = item
+                elif item.stop > self._since and item.start < self._until:
+                    programmes.append(item)
+                    self._shown.add(item.channel)
+                if len(channels) + len(programmes) >= _ROWS_AT_ONCE:
+                    self.kept += len(programmes)
+                    yield channels.values(), programmes
+                    channels, programmes = {}, []
+        self.kept += len(programmes)
+        yield channels.values(), programmes
+        if not self.kept:
+            raise FormatError("guide", "it has no programme of these days")
+
+    @property
+    def channels(self) -> list[GuideChannel]:
+        """Those with programmes."""
+        return [self._channels.get(key) or GuideChannel(key) for key in self._shown]
+
+    def report(self, complete: bool, found: Mapping[int, Match], line_up: int) -> GuideReport:
+        read = self.reader.report
+        return GuideReport(
+            channels=read.channels,
+            programmes=read.programmes,
+            kept=self.kept,
+            left_out=read.left_out,
+            complete=complete and read.complete,
+            matched=len(found),
+            line_up=line_up,
+            names=_some(found),
+            warnings=read.warnings,
+            warning_count=sum(read.warning_counts.values()),
+        )
+
 
 async def import_guide(
     store: Store,
@@ -59,81 +128,49 @@ async def import_guide(
     *,
     charset: str = "",
     complete: bool = True,
-    dry_run: bool = False,
     now: int | None = None,
     limits: ReadLimits | None = None,
-    on_programmes: Callable[[int], None] = lambda _count: None,
 ) -> GuideReport:
-    """Make this document the list's guide. `complete`: all of it has come. `on_programmes` is told
-    now and then how many have been read.
+    """Make this document the list's guide. `complete`: all of it has come.
 
     Raises FormatError: no XMLTV, no programmes, cut so short that the guide before it is better;
     StateError. What was shown before then stays.
     """
     now = int(time.time()) if now is None else now
-    reader = XmltvReader(
-        charset=charset,
-        zoneless_offset=source.zoneless_offset,
-        shift_seconds=source.shift_seconds,
-        limits=limits,
-    )
-    since, until = now - PAST_DAYS * _DAY_SECONDS, now + FUTURE_DAYS * _DAY_SECONDS
-    channels: dict[str, GuideChannel] = {}
-    kept = 0
-    with_programmes: set[str] = set()
-    generation = 0 if dry_run else await store.guide.begin(source.id)
+    guide = _Guide(source, now, charset, limits)
+    generation = await store.guide.begin(source.id)
     try:
-        new_channels: dict[str, GuideChannel] = {}
-        new_programmes: list[Programme] = []
-        for items in _batches(reader, pieces):
-            for item in items:
-                if isinstance(item, GuideChannel):
-                    channels[item.id] = new_channels[item.id] = item
-                elif item.stop > since and item.start < until:
-                    new_programmes.append(item)
-                    with_programmes.add(item.channel)
-            if len(new_programmes) + len(new_channels) >= _ROWS_AT_ONCE:
-                kept += len(new_programmes)
-                if not dry_run:
-                    await store.guide.add(
-                        source.id, generation, new_channels.values(), new_programmes
-                    )
-                new_channels, new_programmes = {}, []
-                on_programmes(kept)
-        kept += len(new_programmes)
-        complete = complete and reader.report.complete
-        if not kept:
-            raise FormatError("guide", "it has no programme of these days")
-        if not dry_run:
-            await store.guide.add(source.id, generation, new_channels.values(), new_programmes)
-            if not complete and kept < _POORER * await store.guide.count(source.id):
-                raise FormatError("guide", f"cut short after {kept} programmes; the last one stays")
-            await store.guide.finish(source.id, generation)
+        for channels, programmes in guide.pieces(pieces):
+            await store.guide.add(source.id, generation, channels, programmes)
+        whole = complete and guide.reader.report.complete
+        if not whole and guide.kept < _POORER * await store.guide.count(source.id):
+            raise FormatError(
+                "guide", f"cut short after {guide.kept} programmes; the last one stays"
+            )
+        await store.guide.finish(source.id, generation)
     except BaseException:
-        if not dry_run:
-            await store.guide.abandon(source.id, generation)
+        await store.guide.abandon(source.id, generation)
         raise
-    if dry_run:
-        guide = [channels.get(key) or GuideChannel(key) for key in with_programmes]
-        found = matches(await store.lineup.channels(), guide)
-    else:
-        found = await rematch(store)
-    report = reader.report
-    shown = GuideReport(
-        channels=report.channels,
-        programmes=report.programmes,
-        kept=kept,
-        left_out=report.left_out,
-        complete=complete,
-        matched=len(found),
-        line_up=len(await store.lineup.channels()),
-        names=_some(found),
-        warnings=report.warnings,
-        warning_count=sum(report.warning_counts.values()),
-    )
-    if not dry_run:
-        await store.lineup.note_refresh(source.id, now=now, result=shown.to_json())
-    return shown
+    found = await rematch(store)
+    report = guide.report(complete, found, len(await store.lineup.channels()))
+    await store.lineup.note_refresh(source.id, now=now, result=report.to_json())
+    return report
+
+
+def try_guide(
+    line_up: Sequence[Channel],
+    source: ListSource,
+    pieces: Iterable[bytes],
+    *,
+    complete: bool = True,
+    now: int | None = None,
+    limits: ReadLimits | None = None,
+) -> GuideReport:
+    """What `import_guide` would say if this were the only guide. Raises FormatError."""
+    guide = _Guide(source, int(time.time()) if now is None else now, "", limits)
+    for _ in guide.pieces(pieces):
+        pass
+    return guide.report(complete, matches(line_up, guide.channels), len(line_up))
 
 
 def _batches(

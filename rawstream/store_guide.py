@@ -127,6 +127,13 @@ class GuideStore:
                         f"DELETE FROM guide_channels WHERE {where}", arguments
                     )
 
+    async def clear(self, list_id: int) -> None:
+        """All programmes of a list go, as before its removal."""
+        async with self._db.write() as transaction:
+            transaction.changed("guide")
+            await transaction.execute("UPDATE lists SET generation = -1 WHERE id = ?", (list_id,))
+        await self._sweep("list_id = ? AND generation > ?", list_id, -1)
+
     async def count(self, list_id: int) -> int:
         """How many programmes the list's shown guide has."""
         rows = await self._db.read(

@@ -27,8 +27,10 @@ from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.errors import ConfigError
 from rawstream.hub import ChannelHub
+from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
 from rawstream.passwords import Passwords
+from rawstream.predecessor import EXTRA_PORT
 from rawstream.protocol import Server
 from rawstream.records import Account
 from rawstream.routes import Router
@@ -52,6 +54,7 @@ class Worker:
         self.store: Store
         self.accounts: Accounts
         self.catalogue: LiveCatalogue
+        self.refresher: Refresher
         self.first_password: str | None = None  # of the admin made at the first start
         self._passwords = Passwords(queue=config.limits.password_queue)
         self._kept = contextlib.AsyncExitStack()
@@ -80,9 +83,11 @@ class Worker:
             await self.hub.start()  # first: no content may start before its orphan is stopped
             for port in (config.port, *config.extra_ports):
                 self.addresses += await self.server.listen(config.host, port)
+            await self._listen_where_boxes_look()
             self._tasks = [
                 asyncio.create_task(self.catalogue.watch(), name="look for changes"),
                 asyncio.create_task(self._tick_accounts(), name="account ticks"),
+                asyncio.create_task(self.refresher.watch(), name="list refresh"),
             ]
         except BaseException:
             await self.stop(grace_seconds=0.01)
@@ -95,6 +100,7 @@ class Worker:
         self.store = await Store.open(config.data, history_rows=config.limits.history_rows)
         self._kept.push_async_callback(self.store.close)
         self._kept.callback(self._passwords.close)
+        self.refresher = Refresher(self.store, config)
         self.accounts = Accounts(self.store.accounts, self._passwords, config)
         self.catalogue = LiveCatalogue(
             self.store, adult_hidden=config.adult_hidden, on_change=self._changed
@@ -107,9 +113,23 @@ class Worker:
         await self.accounts.reload()
         await self.catalogue.look()
 
+    async def _listen_where_boxes_look(self) -> None:
+        """The predecessor's port, which its users' boxes know. As long as that still runs, or where
+        we may not have it, we do without.
+        """
+        text = await self.store.get_setting(EXTRA_PORT)
+        if text is None or int(text) in self._own_ports():
+            return
+        try:
+            self.addresses += await self.server.listen(self.config.host, int(text))
+        except ConfigError as error:
+            logger.warning("the predecessor's port is not served: %s", error.problem)
+
     async def _changed(self, kinds: Collection[str]) -> None:
         if "accounts" in kinds:
             await self.accounts.reload()
+        if "sources" in kinds:
+            self.refresher.wake()
 
     async def _tick_accounts(self) -> None:
         while True:

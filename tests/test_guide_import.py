@@ -12,7 +12,7 @@ from guides import HOUR, NOON, add_guide, bare, guide, show
 
 from rawstream.errors import FormatError
 from rawstream.guide import listings
-from rawstream.guide_import import import_guide, rematch
+from rawstream.guide_import import import_guide, rematch, try_guide
 from rawstream.records import Channel, ListSource
 from rawstream.store import Store
 
@@ -147,7 +147,7 @@ async def test_times_are_of_their_zone_or_of_the_lists(store: Store) -> None:
 async def test_a_dry_run_says_the_same_and_keeps_nothing(store: Store) -> None:
     document = guide(show("c5", NOON, NOON + HOUR, "Film"), names=[("c5", "canale 5")])
     source = ListSource(0, "guide", "http://h/g")
-    report = await import_guide(store, source, [document], dry_run=True, now=NOON)
+    report = try_guide(await store.lineup.channels(), source, [document], now=NOON)
     assert (report.kept, report.matched) == (1, 1)
     assert await store.guide.channels() == []
     assert await store.guide.guide_ids() == {}

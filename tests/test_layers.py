@@ -57,8 +57,11 @@ ORDER = (
     "store_accounts",
     "store",
     "playlist_import",
+    "predecessor",
     "guide_import",
     "guide",
+    "lineup",
+    "importer",
     # live
     "ring",
     "viewer",
@@ -93,6 +96,7 @@ ORDER = (
     "demo",
     "progress",
     "cli_keep",
+    "cli_import",
     "cli",
 )
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,9 @@ from stage import PATIENCE_SECONDS, Player, quick_contents, until
 
 from rawstream.config import Config, Timeouts
 from rawstream.errors import ConfigError
+from rawstream.predecessor import EXTRA_PORT
 from rawstream.simulator import EngineSimulator
+from rawstream.store import Store
 from rawstream.workers import Worker, raise_descriptor_limit
 
 SOME = 60_000
@@ -31,6 +34,16 @@ def config(data: Path, **values: object) -> Config:
         "timeouts": Timeouts.for_tests(),
     }
     return Config(**(settings | values))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def working(settings: Config) -> AsyncIterator[Worker]:
+    worker = Worker(settings)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
 
 
 @asynccontextmanager
@@ -94,6 +107,23 @@ async def test_several_ports_answer_alike(tmp_path: Path) -> None:
             writer.close()
     finally:
         await worker.stop()
+
+
+async def test_the_port_that_the_predecessors_boxes_know_answers_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        store = await Store.open(tmp_path)
+        await store.set_setting(EXTRA_PORT, str(port))
+        await store.close()
+        async with working(config(tmp_path)) as worker:
+            assert len(worker.addresses) == 1
+        assert "the predecessor's port is not served" in caplog.text
+    async with working(config(tmp_path)) as worker:
+        assert [found for _host, found in worker.addresses][1:] == [port]
 
 
 async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:

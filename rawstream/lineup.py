@@ -1,0 +1,226 @@
+"""Lists and guides, brought in step with where they come from.
+
+Owns: getting a list's document (from the web or a file), handing it to its importer, what is noted
+of that, when a list is due again. Must not know: flags, processes, what a document means.
+
+CLI and server call the same `refresh`; the server does it in a process of its own (`importer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from rawstream.config import Config
+from rawstream.database import FILE_NAME
+from rawstream.epg_elements import ReadLimits
+from rawstream.errors import FormatError, StateError, UpstreamError
+from rawstream.fetch import Fetched, fetch
+from rawstream.fetch_policy import FetchPolicy
+from rawstream.guide_import import GuideReport, import_guide, rematch, try_guide
+from rawstream.m3u import Ending
+from rawstream.playlist_import import (
+    ImportReport,
+    Listed,
+    import_playlist,
+    read_list,
+    try_playlist,
+)
+from rawstream.records import ListSource
+from rawstream.store import Store
+from rawstream.store_lineup import read_channels
+
+Report = ImportReport | GuideReport
+_PIECE_BYTES: Final = 1024 * 1024
+_RETRY_SECONDS: Final = 60  # after a first failure; twice as long after each further one
+
+
+# "fetching" or "reading", the bytes so far, and of how many, where that is known
+OnProgress = Callable[[str, int, int | None], None]
+
+
+class _Document(NamedTuple):
+    file: BinaryIO
+    size: int
+    got: Fetched
+
+
+async def refresh(
+    store: Store,
+    source: ListSource,
+    config: Config,
+    *,
+    force: bool = False,
+    progress: OnProgress = lambda _step, _done, _all: None,
+) -> Report | None:
+    """Read a list again, and make what came of it what the list says. None: it has not changed.
+
+    `force`: also if it says that it has not changed. Raises UpstreamError, FormatError, StateError;
+    then nothing but the error was written down.
+    """
+    now = int(time.time())
+    try:
+        with _spool(config.data) as spool:
+            found = await _document(source, config, spool, force, progress)
+            if found is None:
+                await store.lineup.note_refresh(source.id, now=now)
+                return None
+            with found.file:
+                report = await _taken_in(store, source, found, config, progress)
+    except (UpstreamError, FormatError, StateError) as error:
+        await store.lineup.note_refresh(source.id, now=now, error=str(error))
+        raise
+    await store.lineup.note_refresh(
+        source.id, now=now, etag=found.got.etag, last_modified=found.got.last_modified
+    )
+    return report
+
+
+async def try_out(
+    source: ListSource,
+    config: Config,
+    *,
+    progress: OnProgress = lambda _step, _done, _all: None,
+) -> Report:
+    """What `refresh` would say of the list at `source.url`; nothing is written, and there need be
+    no database. Raises UpstreamError, FormatError, StateError.
+    """
+    database = config.data / FILE_NAME
+    with _spool(None) as spool:
+        found = await _document(source, config, spool, True, progress)
+        assert found is not None, "only an unforced one may be unchanged"
+        with found.file:
+            if source.kind == "guide":
+                line_up = await asyncio.to_thread(read_channels, database)
+                return await asyncio.to_thread(
+                    try_guide,
+                    line_up,
+                    source,
+                    _pieces(found, progress),
+                    complete=found.got.complete,
+                    limits=_read_limits(config),
+                )
+            entries, ending = await _entries(found, config, progress)
+            return await try_playlist(
+                database,
+                source,
+                entries,
+                ending,
+                complete=found.got.complete,
+                announced=found.got.announced,
+            )
+
+
+async def _taken_in(
+    store: Store, source: ListSource, found: _Document, config: Config, progress: OnProgress
+) -> Report:
+    if source.kind == "guide":
+        return await import_guide(
+            store,
+            source,
+            _pieces(found, progress),
+            complete=found.got.complete,
+            limits=_read_limits(config),
+        )
+    entries, ending = await _entries(found, config, progress)
+    report = await import_playlist(
+        store,
+        source,
+        entries,
+        ending,
+        complete=found.got.complete,
+        announced=found.got.announced,
+    )
+    await rematch(store)
+    return report
+
+
+async def _entries(
+    found: _Document, config: Config, progress: OnProgress
+) -> tuple[list[Listed], Ending]:
+    return await asyncio.to_thread(
+        read_list,
+        _pieces(found, progress),
+        base_url=found.got.url,
+        charset=found.got.charset,
+        limit_bytes=config.limits.list_bytes,
+    )
+
+
+def _read_limits(config: Config) -> ReadLimits:
+    return dataclasses.replace(ReadLimits(), document_bytes=config.limits.guide_bytes)
+
+
+def _spool(directory: Path | None) -> BinaryIO:
+    """A file that holds a document while it is read, and is gone behind it. Raises StateError."""
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=directory))
+    except OSError as error:
+        raise StateError(str(directory), error.strerror or "can't be written") from error
+
+
+def _pieces(found: _Document, progress: OnProgress) -> Iterator[bytes]:
+    read = 0
+    while piece := found.file.read(_PIECE_BYTES):
+        yield piece
+        read += len(piece)
+        progress("reading", read, found.size)
+
+
+async def _document(
+    source: ListSource, config: Config, spool: BinaryIO, force: bool, progress: OnProgress
+) -> _Document | None:
+    """Where the document is now; None where it has not changed."""
+    if "://" not in source.url:
+        return await asyncio.to_thread(_file, Path(source.url), "" if force else source.etag)
+    got = await fetch(
+        source.url,
+        policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
+        limit_bytes=config.limits.list_bytes,
+        total_seconds=config.timeouts.fetch_total_seconds,
+        read_seconds=config.timeouts.fetch_read_seconds,
+        user_agent=source.user_agent,
+        etag="" if force else source.etag,
+        last_modified="" if force else source.last_modified,
+        into=spool,
+        progress=partial(progress, "fetching"),
+    )
+    if got.not_modified:
+        return None
+    spool.seek(0)
+    return _Document(spool, got.size_bytes, got)
+
+
+def _file(path: Path, etag: str) -> _Document | None:
+    try:
+        file = path.open("rb")
+        status = path.stat()
+    except OSError as error:
+        raise StateError(str(path), error.strerror or "can't be read") from error
+    tag = f"{status.st_mtime_ns}-{status.st_size}"
+    if tag == etag:
+        file.close()
+        return None
+    return _Document(file, status.st_size, Fetched(b"", True, "", etag=tag))
+
+
+def due_at(source: ListSource, failures: int) -> float | None:
+    """When a list is to be read again, in seconds since 1970; None: not by itself.
+
+    `failures`: in a row, since the server started. A list that failed is tried again sooner, then
+    ever later, but never later than one that is well.
+    """
+    if not source.enabled or source.interval_seconds <= 0:
+        return None
+    if source.refreshed_at is None:
+        return 0.0
+    wait = source.interval_seconds
+    if source.last_error:
+        wait = min(wait, _RETRY_SECONDS * 2 ** min(max(failures, 1) - 1, 16))
+    return float(source.refreshed_at + wait)

@@ -1,0 +1,138 @@
+"""Refreshes in a child: its turn, its end, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from stage import PATIENCE_SECONDS, until
+from web import site
+
+from rawstream.config import Config, Limits
+from rawstream.importer import Outcome, Refresher, import_in_child
+from rawstream.records import ListSource
+from rawstream.store import Store
+
+PLAYLIST = b"#EXTM3U\n#EXTINF:-1,One\nhttp://h/1.ts\n"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(tmp_path)
+    yield store
+    await store.close()
+
+
+async def add(store: Store, url: str, **more: int) -> int:
+    return await store.lineup.add_list(ListSource(0, "playlist", url, **more))
+
+
+async def test_a_child_imports_a_list(store: Store, tmp_path: Path) -> None:
+    async with site() as web:
+        web.documents["/l.m3u"] = PLAYLIST
+        number = await add(store, f"{web.base}/l.m3u")
+        outcome = await import_in_child(Config(data=tmp_path), number)
+    assert outcome.ok, outcome
+    assert "1 added" in outcome.text
+    assert [channel.name for channel in await store.lineup.channels()] == ["One"]
+
+
+async def test_a_child_notes_what_failed(store: Store, tmp_path: Path) -> None:
+    number = await add(store, str(tmp_path / "none.m3u"))
+    outcome = await import_in_child(Config(data=tmp_path), number)
+    assert (outcome.ok, outcome.noted) == (False, True)
+    source = await store.lineup.list_source(number)
+    assert source is not None
+    assert source.last_error == outcome.text
+
+
+async def test_a_list_that_needs_too_much_memory_fails_alone(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "large.m3u"
+    with path.open("wb") as file:
+        file.write(b"#EXTM3U\n")
+        for number in range(300_000):
+            file.write(b"#EXTINF:-1,Channel %d\nhttp://h/%d.ts\n" % (number, number))
+    number = await add(store, str(path))
+    config = Config(data=tmp_path, limits=Limits(import_bytes=128 * 1024 * 1024))
+    outcome = await import_in_child(config, number)
+    assert (outcome.ok, outcome.noted) == (False, False)
+    assert "MemoryError" in outcome.text or "status -" in outcome.text, outcome
+    assert await store.lineup.channels() == []
+
+
+async def test_a_child_ends_with_whoever_started_it(store: Store, tmp_path: Path) -> None:
+    pipe = tmp_path / "never.m3u"
+    os.mkfifo(pipe)
+    number = await add(store, str(pipe))
+    task = asyncio.create_task(import_in_child(Config(data=tmp_path), number))
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    await until(lambda: children.read_text().strip(), "a child")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: not children.read_text().strip(), "no child")
+
+
+class Children:
+    """Children that are none: what each is to come to, in order."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.outcomes: list[Outcome] = []
+        self.ran: list[int] = []
+        self.now = 1_000_000.0
+
+    async def run(self, _config: Config, list_id: int) -> Outcome:
+        self.ran.append(list_id)
+        outcome = self.outcomes.pop(0) if self.outcomes else Outcome(True, "fine")
+        if outcome.noted:
+            error = "" if outcome.ok else outcome.text
+            await self.store.lineup.note_refresh(list_id, now=int(self.now), error=error)
+        return outcome
+
+
+async def test_lists_have_their_turn_when_they_are_due(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await add(store, "http://h/a", interval_seconds=3600)
+    never = await add(store, "http://h/b", interval_seconds=0)
+    second = await add(store, "http://h/c", interval_seconds=7200)
+    children = Children(store)
+    refresher = Refresher(
+        store, Config(data=tmp_path), run=children.run, clock=lambda: children.now
+    )
+    assert await refresher.turn() == 3600
+    assert children.ran == [first, second]
+    children.now += 3600
+    children.outcomes = [Outcome(False, "refused"), Outcome(False, "killed", noted=False)]
+    with caplog.at_level(logging.INFO):
+        assert await refresher.turn() == 60
+        children.now += 60
+        assert await refresher.turn() == 120
+    assert children.ran == [first, second, first, first]
+    source = await store.lineup.list_source(first)
+    assert source is not None
+    assert source.last_error == "killed", "noted for a child that could not"
+    assert never not in children.ran
+    levels = [record.levelname for record in caplog.records if "not refreshed" in record.message]
+    assert levels == ["WARNING", "INFO"], "said once aloud"
+
+
+async def test_a_new_list_is_read_at_once(store: Store, tmp_path: Path) -> None:
+    children = Children(store)
+    refresher = Refresher(
+        store, Config(data=tmp_path), run=children.run, clock=lambda: children.now
+    )
+    watching = asyncio.create_task(refresher.watch())
+    try:
+        await asyncio.sleep(0)
+        number = await add(store, "http://h/a")
+        refresher.wake()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await until(lambda: children.ran == [number])
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
