@@ -67,3 +67,10 @@ async def test_a_change_by_another_process_is_seen(tmp_path: Path) -> None:
     assert live.current is current
     await ours.close()
     await theirs.close()
+
+
+def test_a_guide_id_that_no_list_can_hold_is_changed_for_every_list() -> None:
+    odd = Channel(7, "Odd", guide_id='b"est\n')
+    known = Channel(8, "Known", guide_id="theirs")
+    view = Catalogue(1, (odd, known), guide_ids={8: "matched"}).visible(Account(1, "a", "h"))
+    assert [channel.guide_id for channel in view.channels] == ["b'est", "matched"]
