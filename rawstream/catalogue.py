@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rawstream.errors import StateError
+from rawstream.extinf import writable
 from rawstream.records import Account, Category, Channel
 from rawstream.store import Store
 
@@ -52,9 +53,10 @@ class Catalogue:
         adult_hidden: bool = False,
     ) -> None:
         self.version = version
+        # an id is written the same in every list (Xtream reference §1), so as M3U can hold it
         own = guide_ids or {}
         self.channels = tuple(
-            replace(channel, guide_id=own.get(channel.id, channel.guide_id))
+            replace(channel, guide_id=own.get(channel.id, writable(channel.guide_id)))
             for channel in channels
             if channel.enabled
         )

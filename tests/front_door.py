@@ -100,7 +100,8 @@ async def ask(
     tls: ssl.SSLContext | None = None,
     **headers: str,
 ) -> Heard:
-    """One request on a connection of its own, read to its end or to `enough` bytes of the body.
+    """One request on a connection of its own. A body without a length is read to its end, or to
+    `enough` bytes.
 
     `headers`: `_` in a name stands for `-`. Written out here, so that what the server is asked does
     not depend on the server's own client.
@@ -125,10 +126,10 @@ async def ask(
             length = int(answered.get("content-length", "-1"))
             if method == "HEAD":
                 text = b""
-            elif enough is not None:
-                text = await reader.readexactly(enough)
             elif length >= 0:
                 text = await reader.readexactly(length)
+            elif enough is not None:
+                text = await reader.readexactly(enough)
             else:
                 text = await reader.read()
         finally:

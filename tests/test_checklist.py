@@ -55,12 +55,12 @@ async def guide(url: str) -> etree._Element:
 
 
 async def programmes(url: str) -> list[dict[str, Any]]:
-    """What both guide actions say of every channel; nothing as long as there is no guide."""
+    """What both guide actions say of every channel."""
     rows = []
     for stream in await api(url, "get_live_streams"):
         for action in ("get_short_epg", "get_simple_data_table"):
             found = await api(url, action, stream_id=stream["stream_id"])
-            assert isinstance(found["epg_listings"], list)
+            assert found["epg_listings"], f"{action} of {stream['name']}"
             rows += found["epg_listings"]
     return rows
 
@@ -221,10 +221,10 @@ async def test_row_09_who_gives_up_at_8_s_is_told_in_time_and_finds_a_warm_chann
         stream = f"{url}/live/demo/demo/1.ts"
         first = await ask(stream, **exoplayer)
         assert (first.status, "retry-after" in first.headers) == (503, True)
-        for _ in range(100):  # as ExoPlayer does, with the pauses left out
-            again = await ask(stream, enough=188, **exoplayer) if first.status != 200 else first
-            if again.status == 200:
-                break
+        again = first
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while again.status == 503:  # as ExoPlayer does, with the pauses left out
+                again = await ask(stream, enough=188, **exoplayer)
         assert again.status == 200
         assert contents[0].counters.opens == 1, "the retry met the same start"
 
@@ -296,7 +296,7 @@ async def test_row_14_one_clock_and_it_is_utc(tmp_path: Path) -> None:
             for programme in (await guide(url)).findall("programme")
             for key in ("start", "stop")
         }
-        assert offsets <= {" +0000"}
+        assert offsets == {" +0000"}
 
 
 async def test_row_15_the_expiry_is_a_numeric_string_even_if_there_is_none(tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ async def test_row_23_there_is_no_catch_up_and_nothing_says_there_is(tmp_path: P
         assert not re.search("catchup|timeshift|tvg-rec", text)
         for row in await api(url, "get_live_streams"):
             assert (row["tv_archive"], row["tv_archive_duration"]) == (0, 0)
-        assert {row["has_archive"] for row in await programmes(url)} <= {0}
+        assert {row["has_archive"] for row in await programmes(url)} == {0}
         for path in (
             "timeshift/demo/demo/60/2026-01-01:00-00/1.ts",
             "streaming/timeshift.php?username=demo&password=demo&stream=1&start=x&duration=60",
@@ -476,6 +476,7 @@ async def test_row_25_the_guide_is_in_the_order_that_readers_rely_on(tmp_path: P
     tags = [element.tag for element in document]
     assert tags == ["channel"] * tags.count("channel") + ["programme"] * tags.count("programme")
     assert tags.count("channel") == 4
+    assert tags.count("programme") > 4
     for programme in document.findall("programme"):
         for key in ("start", "stop"):
             assert re.fullmatch(r"[0-9]{14} \+0000", programme.get(key, ""))

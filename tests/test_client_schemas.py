@@ -587,6 +587,8 @@ async def test_every_answer_is_what_the_client_insists_on(tmp_path: Path, client
                 pytest.fail(f"{client} fails over {action or 'the account'}: {error}")
             if action in ("get_live_categories", "get_live_streams"):
                 assert found, "there was nothing to look at"
+            if action in ("get_short_epg", "get_simple_data_table"):
+                assert found.epg_listings, "there was nothing to look at"
 
 
 async def test_iptvnator_finds_that_the_panels_clock_is_utc(tmp_path: Path) -> None:
