@@ -4,10 +4,11 @@ Owns: the accounts in memory, the pairs that were found right, who guesses too o
 whose turn it is when an account is at its limit. Must not know: HTTP, SQL, how a stream is carried;
 a lease is given the way to cut its viewer.
 
-Counting is by player, not by socket. A player is an account, an address and a User-Agent; a stream
-of his counts once it is `count_after_seconds` old, so that probes and the overlap of a zap (Xtream
-reference §9.4) never trip a limit of one. Time is an argument: seconds on the monotonic clock; only
-dates of expiry are on the calendar's.
+Counting is by player, not by socket. A player is an account, an address, a User-Agent and a
+channel; what it opens within `player_burst_seconds` is one, what comes later from there is an equal
+box behind the same address. A stream counts once it is `count_after_seconds` old, so that probes
+and the overlap of a zap (Xtream reference §9.4) never trip a limit of one. Time is an argument:
+seconds on the monotonic clock; only dates of expiry are on the calendar's.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import itertools
+import math
 import secrets
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Final, NamedTuple, Protocol
 
 from rawstream.config import Config
@@ -59,16 +62,31 @@ class Throttled(ViewerError):
 class Lease:
     """One stream of one player, from its request to its end."""
 
-    __slots__ = ("_accounts", "account", "channel", "cut", "key", "leaving_at", "over", "since")
+    __slots__ = (
+        "_accounts",
+        "account",
+        "channel",
+        "cut",
+        "key",
+        "leaving_at",
+        "number",
+        "over",
+        "revoked",
+        "since",
+    )
 
-    def __init__(self, accounts: Accounts, account: Account, key: PlayerKey, channel: str) -> None:
+    def __init__(
+        self, accounts: Accounts, number: int, account: Account, key: PlayerKey, channel: str
+    ) -> None:
         self._accounts = accounts
-        self.account = account
+        self.number = number  # the order in which streams were asked for
+        self.account = account  # as it was then
         self.key = key
         self.channel = channel
         self.since: float | None = None  # the first byte of its body
         self.cut: Callable[[], None] | None = None
-        self.leaving_at: float | None = None  # superseded: when it is cut if it has not gone
+        self.leaving_at: float | None = None  # zapped away from: when it is cut if it has not gone
+        self.revoked = False  # ends as soon as there is something to cut
         self.over = False
 
     def started(self, cut: Callable[[], None], now: float) -> None:
@@ -81,6 +99,16 @@ class Lease:
             self.over = True
             self.cut = None
             self._accounts.forget(self, sent)
+
+
+class _Refusal(NamedTuple):
+    """A player may not have a channel again until then. `winner`: who took the place, by his stream
+    `number`; without one he was kicked.
+    """
+
+    until: float
+    winner: PlayerKey | None = None
+    number: int = 0
 
 
 class Accounts:
@@ -109,11 +137,14 @@ class Accounts:
         self._pepper = secrets.token_bytes(32)
         self._pairs: OrderedDict[bytes, float] = OrderedDict()
         self._checking: dict[bytes, asyncio.Task[bool]] = {}
+        self._in_flight: dict[str, set[asyncio.Task[bool]]] = defaultdict(set)
+        self._queueing = 0
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._nobody = ""
         # -- players --
-        self._leases: dict[int, dict[Lease, None]] = defaultdict(dict)
-        self._superseded: dict[tuple[PlayerKey, str], float] = {}
+        self._leases: dict[int, dict[Lease, None]] = {}
+        self._numbers = itertools.count(1)
+        self._refusals: dict[tuple[PlayerKey, str], _Refusal] = {}
         self._streams = 0
         self._bytes: dict[int, int] = {}
         # -- counters --
@@ -151,77 +182,121 @@ class Accounts:
     # -- logins ------------------------------------------------------------------------------------
 
     def verified(self, username: str, password: str) -> Account | None:
-        """The account, if this very pair was found right lately. Costs no hash."""
+        """The account, if this very pair was found right lately, or if the password is its token.
+        Costs no hash.
+        """
         account = self._by_name.get(self._folded(username))
-        if account is None:
-            return None
-        pair = self._pair(account, password)
+        if account is None:  # players built their URLs from a login by token
+            account = self._by_token.get(username)
+            return account if account is not None and _same(username, password) else None
+        if account.token and _same(account.token, password):
+            return account
+        pair = self._pair(username, password, account)
         known = self._pairs.get(pair)
         if known is None or known <= self._clock():
             return None
-        self._pairs.move_to_end(pair)
+        self._remember(pair)
         return account
 
     async def verify(self, username: str, password: str, address: str) -> Account:
         """The account of this pair. Raises LoginRefused, Throttled, ViewerError 503 (too many at
         once).
         """
-        account = self.verified(username, password)
-        if account is not None:
-            return account
         places = (f"address {_network(address)}", f"name {self._folded(username)[:64]}")
-        self._throttle(places)
-        account = self._by_name.get(self._folded(username))
-        right = False
-        if account is not None:
-            right = await self._checked(account, password)
-        else:
-            await self._passwords.verify(self._nobody, password)
-        if not right or account is None:
-            self._failed(places)
-            raise LoginRefused
-        self._remember(account, password)
-        return account
+        while True:
+            account = self.verified(username, password)
+            if account is not None:
+                return account
+            account = self._by_name.get(self._folded(username))
+            pair = self._pair(username, password, account)
+            check = self._checking.get(pair)
+            if check is not None:
+                break
+            others = self._unsettled(places)
+            if not others:
+                check = self._begin_check(pair, account, password, places)
+                break
+            await self._wait_for_one(others)
+        if await asyncio.shield(check) and account is not None:
+            return account
+        raise LoginRefused
 
-    async def _checked(self, account: Account, password: str) -> bool:
-        """One check for all who ask for the same pair at once: players open many requests."""
-        pair = self._pair(account, password)
-        task = self._checking.get(pair)
-        if task is None:
-            task = asyncio.create_task(
-                self._passwords.verify(account.password_hash, password), name="check of a password"
-            )
-            self._checking[pair] = task
-            task.add_done_callback(lambda _task: self._checking.pop(pair, None))
-        return await asyncio.shield(task)
+    def _begin_check(
+        self, pair: bytes, account: Account | None, password: str, places: tuple[str, ...]
+    ) -> asyncio.Task[bool]:
+        """One check for all who ask for the same pair at once: players open many requests. It goes
+        on, and counts, when they leave.
+        """
+        hashed = self._nobody if account is None else account.password_hash
+        check = asyncio.create_task(
+            self._passwords.verify(hashed, password), name="check of a password"
+        )
+        self._checking[pair] = check
+        for place in places:
+            self._in_flight[place].add(check)
+
+        def settle(check: asyncio.Task[bool]) -> None:
+            del self._checking[pair]
+            for place in places:
+                self._in_flight[place].discard(check)
+                if not self._in_flight[place]:
+                    del self._in_flight[place]
+            if check.cancelled() or check.exception() is not None:
+                return  # nothing was found out
+            if check.result() and account is not None:
+                self._remember(pair)
+            else:
+                self._failed(places)
+
+        check.add_done_callback(settle)
+        return check
+
+    async def _wait_for_one(self, checks: Set[asyncio.Task[bool]]) -> None:
+        if self._queueing >= self._config.limits.password_queue:
+            raise ViewerError(503, "too many logins at once", retry_after=2)
+        self._queueing += 1
+        try:
+            await asyncio.wait(checks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._queueing -= 1
 
     def by_token(self, token: str, address: str) -> Account | None:
         """The account that this token stands for. Raises Throttled."""
         account = self._by_token.get(token)
         if account is None:
             places = (f"address {_network(address)}",)
-            self._throttle(places)
+            self._unsettled(places)
             self._failed(places)
         return account
 
-    def _pair(self, account: Account, password: str) -> bytes:
-        text = f"{account.id}\0{account.password_hash}\0{password}"
+    def _pair(self, username: str, password: str, account: Account | None) -> bytes:
+        who = f"\0{username}" if account is None else f"{account.id}\0{account.password_hash}"
+        text = f"{who}\0{password}"
         return hmac.digest(self._pepper, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
-    def _remember(self, account: Account, password: str) -> None:
-        until = self._clock() + _PAIR_SECONDS
-        self._pairs[self._pair(account, password)] = until
+    def _remember(self, pair: bytes) -> None:
+        self._pairs[pair] = self._clock() + _PAIR_SECONDS
+        self._pairs.move_to_end(pair)
         if len(self._pairs) > _PAIRS:
             self._pairs.popitem(last=False)
 
-    def _throttle(self, places: tuple[str, ...]) -> None:
+    def _unsettled(self, places: tuple[str, ...]) -> Set[asyncio.Task[bool]]:
+        """Checks to wait for: if all that run fail, there are as many failures as may be. Raises
+        Throttled when there are already.
+        """
         now = self._clock()
         window = self._config.timeouts.login_window_seconds
+        allowed = self._config.limits.login_failures
+        found: set[asyncio.Task[bool]] = set()
         for place in places:
             failures = [at for at in self._failures.get(place, ()) if now - at < window]
-            if len(failures) >= self._config.limits.login_failures:
+            if len(failures) >= allowed:
                 self.logins_throttled += 1
                 raise Throttled(failures[0] + window - now)
+            checks = self._in_flight.get(place, set())
+            if len(failures) + len(checks) >= allowed:
+                found |= checks
+        return found
 
     def _failed(self, places: tuple[str, ...]) -> None:
         self.logins_refused += 1
@@ -242,27 +317,52 @@ class Accounts:
         channel, opens too many sockets, or the limit is reached and limits refuse.
         """
         key = PlayerKey(account.id, address, user_agent)
-        until = self._superseded.get((key, channel))
-        if until is not None and until > now:
-            raise ChannelUnavailable("another player took this account's place", retry_after=5)
-        leases = self._leases[account.id]
+        refused = self._refused(key, channel, now)
+        if refused:
+            raise ChannelUnavailable(refused, retry_after=5)
+        leases = self._leases.get(account.id, {})
         limits = self._config.limits
         if self._streams >= limits.viewers:
             raise ChannelUnavailable("too many viewers", retry_after=10)
+        counted = self._counted(account.id, now)
         sockets = sum(lease.key == key for lease in leases)
-        if sockets >= limits.sockets_per_player:
+        if sockets - sum(lease.key == key for lease in counted) >= limits.sockets_per_player:
             raise ChannelUnavailable("this player has too many streams open", retry_after=2)
         allowed = account.max_connections
         if allowed and self._config.limit_policy == "refuse":
-            others = {lease.key for lease in self._counted(account.id, now)} - {key}
+            burst = self._config.timeouts.player_burst_seconds
+            others = [
+                group
+                for group in self._groups(counted)
+                if group[0].key != key
+                or (group[0].channel == channel and now - _since(group[0]) > burst)
+            ]
             if len(others) >= allowed:
                 raise ChannelUnavailable("the account's players are all in use", retry_after=5)
         if allowed and len(leases) >= limits.sockets_per_player * allowed:
             raise ChannelUnavailable("this account has too many streams open", retry_after=2)
-        lease = Lease(self, account, key, channel)
-        leases[lease] = None
+        lease = Lease(self, next(self._numbers), account, key, channel)
+        self._leases.setdefault(account.id, {})[lease] = None
         self._streams += 1
         return lease
+
+    def _refused(self, key: PlayerKey, channel: str, now: float) -> str:
+        """Why not, '' if it may: it would only push out again who took its place here. A zap never
+        does: it comes from another channel that this key opened later.
+        """
+        refusal = self._refusals.get((key, channel))
+        if refusal is None or refusal.until <= now:
+            return ""
+        if refusal.winner is None:
+            return "this stream was ended by the operator"
+        leases = self._leases.get(key.account_id, {})
+        zapped = any(
+            lease.key == key and lease.channel != channel and lease.number > refusal.number
+            for lease in leases
+        )
+        if zapped or all(lease.key != refusal.winner for lease in leases):
+            return ""
+        return "another player took this account's place"
 
     def forget(self, lease: Lease, sent: int) -> None:
         """For the lease: it is over."""
@@ -282,61 +382,70 @@ class Accounts:
         found = [
             lease
             for lease in self._leases.get(account_id, ())
-            if lease.since is not None and now - lease.since >= after and lease.leaving_at is None
+            if now - _since(lease) >= after and lease.leaving_at is None and not lease.revoked
         ]
-        return sorted(found, key=lambda lease: lease.since or 0.0)
+        return sorted(found, key=_since)
 
     def active(self, account_id: int) -> int:
-        """How many players of this account watch: `active_cons`."""
-        return len(self._groups(self._counted(account_id, self._clock())))
+        """How many players of this account watch: `active_cons`. Never above its limit."""
+        now = self._clock()
+        account = self._by_id.get(account_id)
+        if account is not None and account.max_connections:
+            self._keep_limit(account, now)
+        return len(self._groups(self._counted(account_id, now)))
 
-    @staticmethod
-    def _groups(counted: list[Lease]) -> list[list[Lease]]:
-        """Streams by what counts as one player: the same key on the same channel."""
-        groups: dict[tuple[PlayerKey, str], list[Lease]] = {}
+    def _groups(self, counted: list[Lease]) -> list[list[Lease]]:
+        """Streams by what counts as one player: one key on one channel, begun within
+        `player_burst_seconds` (Xtream reference §11). In each group the oldest is first.
+        """
+        burst = self._config.timeouts.player_burst_seconds
+        newest: dict[tuple[PlayerKey, str], list[Lease]] = {}
+        groups: list[list[Lease]] = []
         for lease in counted:
-            groups.setdefault((lease.key, lease.channel), []).append(lease)
-        return list(groups.values())
+            group = newest.get((lease.key, lease.channel))
+            if group is None or _since(lease) - _since(group[0]) > burst:
+                group = newest[lease.key, lease.channel] = []
+                groups.append(group)
+            group.append(lease)
+        return groups
 
     def tick(self, now: float) -> None:
         """Some times a second: end what is not allowed any more, and keep each account's limit."""
-        for key in [key for key, until in self._superseded.items() if until <= now]:
-            del self._superseded[key]
+        for key in [key for key, refusal in self._refusals.items() if refusal.until <= now]:
+            del self._refusals[key]
         for account_id, leases in list(self._leases.items()):
             account = self._by_id.get(account_id)
             for lease in list(leases):
-                if account is None or self.status_of(account) != "Active":
+                if lease.revoked or account is None or self.status_of(account) != "Active":
                     self._cut(lease)
                 elif account.password_hash != lease.account.password_hash:
                     self._cut(lease)  # a new password is meant for those who have the old one
+                elif account.kicked_at > lease.account.kicked_at:
+                    self._kick(lease, now)
                 elif lease.leaving_at is not None and lease.leaving_at <= now:
                     self._cut(lease)
             if account is not None and account.max_connections:
                 self._keep_limit(account, now)
 
     def _keep_limit(self, account: Account, now: float) -> None:
-        """At the limit the newest wins: over his own former stream first, then over one from the
-        same address, then over the oldest (Xtream reference §11).
-        """
         groups = self._groups(self._counted(account.id, now))
+        refuse = self._config.limit_policy == "refuse"
         while len(groups) > account.max_connections:
-            groups.sort(key=lambda group: group[0].since or 0.0)
-            newest = groups[-1][0]
-            others = groups[:-1]
-            same_key = [group for group in others if group[0].key == newest.key]
-            same_address = [g for g in others if g[0].key.address == newest.key.address]
-            loser = (same_key or same_address or others)[0]
+            winner, loser = _first_stays(groups) if refuse else _newest_stays(groups)
             groups.remove(loser)
-            zapped = loser[0].key == newest.key
-            self.taken_over += not zapped
+            newest = winner[-1]
+            zapped = loser[0].key == newest.key and loser[0].channel != newest.channel
+            self.taken_over += not zapped and not refuse
             for lease in loser:
                 if zapped:
                     overlap = self._config.timeouts.zap_overlap_seconds
-                    lease.leaving_at = (newest.since or now) + overlap
-                else:
+                    lease.leaving_at = _since(newest) + overlap
+                    continue
+                if not refuse:  # there, asking again is refused anyway
                     until = now + self._config.timeouts.superseded_seconds
-                    self._superseded[lease.key, lease.channel] = until
-                    self._cut(lease)
+                    refusal = _Refusal(until, newest.key, newest.number)
+                    self._refusals[lease.key, lease.channel] = refusal
+                self._cut(lease)
 
     def take_bytes(self) -> dict[int, int]:
         """Bytes of streams that ended since the last call, by account id."""
@@ -349,17 +458,62 @@ class Accounts:
         """
         kicked = [lease for lease in self._leases.get(key.account_id, ()) if lease.key == key]
         for lease in kicked:
-            until = now + self._config.timeouts.superseded_seconds
-            self._superseded[key, lease.channel] = until
-            self._cut(lease)
+            self._kick(lease, now)
         return len(kicked)
+
+    def _kick(self, lease: Lease, now: float) -> None:
+        until = now + self._config.timeouts.superseded_seconds
+        self._refusals[lease.key, lease.channel] = _Refusal(until)
+        self._cut(lease)
 
     @staticmethod
     def _cut(lease: Lease) -> None:
+        """End a stream; one that has not begun yet ends at the tick after it has."""
+        lease.revoked = True
         cut = lease.cut
         if cut is not None:
             cut()
             lease.ended()
+
+
+def _since(lease: Lease) -> float:
+    return math.inf if lease.since is None else lease.since
+
+
+def _newest_stays(groups: list[list[Lease]]) -> tuple[list[Lease], list[Lease]]:
+    """Winner and loser where the newest takes over: from his own former channel first, then from
+    an equal box on his own, then from the same address, then from the oldest (Xtream reference
+    §11).
+    """
+    *others, winner = sorted(groups, key=lambda group: _since(group[-1]))
+    newest = winner[-1]
+    same_key = [group for group in others if group[0].key == newest.key]
+    zapped = [group for group in same_key if group[0].channel != newest.channel]
+    same_address = [group for group in others if group[0].key.address == newest.key.address]
+    return winner, (zapped or same_key or same_address or others)[0]
+
+
+def _first_stays(groups: list[list[Lease]]) -> tuple[list[Lease], list[Lease]]:
+    """Winner and loser where newcomers are refused: who came last goes, unless he has only zapped;
+    then his former channel does.
+    """
+    came: dict[PlayerKey, float] = {}
+    for group in groups:
+        key = group[0].key
+        came[key] = min(_since(group[0]), came.get(key, math.inf))
+    order = sorted(groups, key=lambda group: (came[group[0].key], _since(group[0])))
+    last = order[-1]
+    own = [group for group in groups if group[0].key == last[0].key]
+    own = [group for group in own if group is last or group[0].channel != last[0].channel]
+    if len(own) == 1:
+        return order[0], last
+    own.sort(key=lambda group: _since(group[-1]))
+    return own[-1], own[-2]
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two secrets are equal, in a time that does not tell how much of them is."""
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
 def _network(address: str) -> str:

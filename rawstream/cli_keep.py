@@ -10,6 +10,7 @@ import dataclasses
 import getpass
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,6 +136,17 @@ def user_list(data: Data = None) -> None:
         date = "never" if when is None else datetime.fromtimestamp(when, UTC).date().isoformat()
         kind = " ".join(word for word in ("admin", "trial") if getattr(account, word))
         print(f"{clean(account.username):24}{state:10}{players:>8}  {date:12}{kind}".rstrip())
+
+
+@users.command("kick")
+def user_kick(name: Name, data: Data = None) -> None:
+    """End the streams of an account within two seconds; it may log in and open others."""
+
+    async def work(store: Store, _config: Config) -> None:
+        await store.accounts.kick((await _found(store, name)).id, int(time.time()))
+
+    _with_store(data, work)
+    print(f"account {name} is kicked: its streams end within two seconds")
 
 
 @users.command("delete")

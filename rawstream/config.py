@@ -115,6 +115,7 @@ class Timeouts(BaseModel):
 
     # -- accounts --
     count_after_seconds: Seconds = 2.0  # nobody: a probe shorter than this is no player
+    player_burst_seconds: Seconds = 5.0  # an equal box that opens a channel just after another one
     zap_overlap_seconds: Seconds = 3.0  # a player's former channel, while it opens the next
     superseded_seconds: Seconds = 30.0  # a player that was taken over and asks for the same again
     login_window_seconds: Seconds = 300.0  # who guesses passwords: how long a failure counts

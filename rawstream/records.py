@@ -75,6 +75,7 @@ class Channel:
 class Account:
     """`password_hash`: argon2 (PHC string), or the predecessor's bcrypt. `token` stands in for user
     and password in URLs. `max_connections` 0: no limit. `categories` None: all of them.
+    `kicked_at`: streams that began before end.
     """
 
     id: int
@@ -91,6 +92,7 @@ class Account:
     show_adult: bool = True
     created_at: int = 0
     notes: str = ""
+    kicked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class AccountStore:
             raise
 
     async def set(self, account: Account) -> None:
-        """Replace all but id, token and time of creation."""
+        """Replace all but id, token, time of creation and of the last kick."""
         columns = _columns(account)
         async with self._db.write() as transaction:
             transaction.changed("accounts")
@@ -96,6 +96,16 @@ class AccountStore:
         async with self._db.write() as transaction:
             transaction.changed("accounts")
             await transaction.execute("DELETE FROM accounts WHERE id = ?", (account_id,))
+
+    async def kick(self, account_id: int, now: int) -> None:
+        """End the streams of an account, in all processes. `now`: seconds since 1970."""
+        async with self._db.write() as transaction:
+            transaction.changed("accounts")
+            await transaction.execute(
+                # a second kick within a second is one as well
+                "UPDATE accounts SET kicked_at = max(kicked_at + 1, ?) WHERE id = ?",
+                (now, account_id),
+            )
 
     async def reset_token(self, account_id: int) -> str:
         """A new token; URLs with the old one are good for nothing from now on."""
@@ -155,4 +165,5 @@ def _account(row: sqlite3.Row) -> Account:
         show_adult=bool(row["show_adult"]),
         created_at=row["created_at"],
         notes=row["notes"],
+        kicked_at=row["kicked_at"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -19,11 +20,19 @@ class FakePasswords:
 
     checks = 0
 
+    def __init__(self) -> None:
+        self.free = asyncio.Event()  # checks wait for it
+        self.free.set()
+        self.failure: Exception | None = None
+
     async def hash(self, password: str) -> str:
         return password
 
     async def verify(self, hashed: str, password: str) -> bool:
         self.checks += 1
+        await self.free.wait()
+        if self.failure is not None:
+            raise self.failure
         return hashed == password
 
 
@@ -44,12 +53,21 @@ class Stage:
         await self.of.reload()
         return self
 
-    def play(self, channel: str, agent: str = "Box", address: str = "10.0.0.2") -> Lease:
-        lease = self.of.lease(
+    def ask(self, channel: str, agent: str = "Box", address: str = "10.0.0.2") -> Lease:
+        return self.of.lease(
             self.rows[0], address=address, user_agent=agent, channel=channel, now=self.clock.now
         )
+
+    def start(self, lease: Lease) -> Lease:
         lease.started(lambda: self.cut.append(lease), self.clock.now)
         return lease
+
+    def play(self, channel: str, agent: str = "Box", address: str = "10.0.0.2") -> Lease:
+        return self.start(self.ask(channel, agent, address))
+
+    async def change(self, **values: Any) -> None:
+        self.rows = [dataclasses.replace(self.rows[0], **values)]
+        await self.of.reload()
 
     def wait(self, seconds: float) -> None:
         for _ in range(round(seconds * 4)):
@@ -127,6 +145,97 @@ async def test_a_token_stands_for_its_account_and_guessing_one_is_slowed() -> No
         stage.of.by_token("no", "a")
 
 
+async def test_a_pair_that_is_used_is_remembered_on() -> None:
+    stage = await Stage(ANA).reload()
+    await stage.of.verify("ana", "pw", "a")
+    for _ in range(5):
+        stage.clock.now += 500
+        assert stage.of.verified("ana", "pw") == ANA
+    stage.clock.now += 601
+    assert stage.of.verified("ana", "pw") is None
+
+
+async def test_a_token_is_a_password_as_well_and_costs_no_check() -> None:
+    stage = await Stage(ANA, dataclasses.replace(ANA, id=2, username="bob", token="")).reload()
+    assert stage.of.verified("ana", "t0k") == ANA
+    assert stage.of.verified("t0k", "t0k") == ANA
+    assert await stage.of.verify("t0k", "t0k", "a") == ANA
+    assert stage.passwords.checks == 0
+    for name, password in (("bob", "t0k"), ("bob", ""), ("t0k", "pw"), ("t0k", ""), ("", "")):
+        assert stage.of.verified(name, password) is None
+
+
+async def test_one_wrong_pair_asked_many_times_at_once_is_one_failure() -> None:
+    stage = await Stage(ANA, limits=Limits(login_failures=2)).reload()
+    for name in ("ana", "nobody"):
+        asked = (stage.of.verify(name, "typo", name) for _ in range(6))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in found] == [LoginRefused] * 6
+    assert stage.passwords.checks == 2
+    assert stage.of.logins_refused == 2
+    assert await stage.of.verify("ana", "pw", "ana") == ANA
+
+
+async def test_guesses_at_once_are_no_more_than_guesses_in_a_row() -> None:
+    stage = await Stage(ANA, limits=Limits(login_failures=3)).reload()
+    stage.passwords.free.clear()
+    guesses = [asyncio.create_task(stage.of.verify("ana", f"{n}", "a")) for n in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert stage.passwords.checks == 3
+    stage.passwords.free.set()
+    found = await asyncio.gather(*guesses, return_exceptions=True)
+    assert stage.passwords.checks == 3
+    assert [type(error) for error in found].count(Throttled) == 17
+
+
+async def test_many_who_are_right_at_once_are_all_let_in() -> None:
+    people = [Account(number, f"u{number}", f"pw{number}") for number in range(1, 21)]
+    stage = await Stage(*people, limits=Limits(login_failures=3)).reload()
+    asked = (stage.of.verify(one.username, one.password_hash, "a") for one in people)
+    assert await asyncio.gather(*asked) == people
+
+
+async def test_who_waits_for_others_checks_waits_in_a_bounded_queue() -> None:
+    stage = await Stage(ANA, limits=Limits(login_failures=1, password_queue=1)).reload()
+    stage.passwords.free.clear()
+    guesses = [asyncio.create_task(stage.of.verify("ana", f"{n}", "a")) for n in range(3)]
+    await asyncio.sleep(0)
+    stage.passwords.free.set()
+    found = await asyncio.gather(*guesses, return_exceptions=True)
+    assert [getattr(error, "status", None) for error in found] == [403, 429, 503]
+
+
+async def test_a_check_that_nobody_waits_for_any_more_still_counts() -> None:
+    stage = await Stage(ANA, limits=Limits(login_failures=1)).reload()
+    stage.passwords.free.clear()
+    guess = asyncio.create_task(stage.of.verify("ana", "guess", "a"))
+    await asyncio.sleep(0)
+    guess.cancel()
+    await asyncio.gather(guess, return_exceptions=True)
+    stage.passwords.free.set()
+    with pytest.raises(Throttled):
+        await stage.of.verify("ana", "other", "a")
+
+
+async def test_a_check_that_could_not_be_made_is_no_failure_and_no_noise() -> None:
+    stage = await Stage(ANA, limits=Limits(login_failures=1)).reload()
+    heard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: heard.append(told))
+    stage.passwords.free.clear()
+    stage.passwords.failure = ViewerError(503, "too many logins at once")
+    left = asyncio.create_task(stage.of.verify("ana", "pw", "a"))
+    stays = asyncio.create_task(stage.of.verify("ana", "pw", "a"))
+    await asyncio.sleep(0)
+    left.cancel()
+    stage.passwords.free.set()
+    with pytest.raises(ViewerError, match="at once"):
+        await stays
+    stage.passwords.failure = None
+    assert await stage.of.verify("ana", "pw", "a") == ANA
+    assert heard == []
+
+
 async def test_case_counts_unless_the_operator_says_otherwise() -> None:
     with pytest.raises(LoginRefused):
         await (await Stage(ANA).reload()).of.verify("ANA", "pw", "a")
@@ -163,6 +272,88 @@ async def test_a_zap_cuts_the_former_stream_only_if_the_player_does_not() -> Non
     stage.wait(0.5)
     assert stage.cut == [first]
     assert not second.over
+
+
+async def test_there_and_back_in_a_moment_leaves_the_one_that_is_watched() -> None:
+    for policy in ("take over", "refuse"):
+        stage = await Stage(ANA, limit_policy=policy).reload()
+        leases = []
+        for channel in "aba":
+            leases.append(stage.play(channel))
+            stage.clock.now += 0.05
+        stage.wait(10)
+        assert stage.cut == [leases[1]], policy
+        assert stage.of.active(1) == 1
+
+
+async def test_equal_boxes_behind_one_address_are_players_each() -> None:
+    stage = await Stage(dataclasses.replace(ANA, max_connections=2)).reload()
+    leases = []
+    for number in range(3):
+        leases.append(stage.play("a"))
+        stage.play("a")  # a second socket of the same burst
+        stage.wait(4)
+        assert stage.of.active(1) == min(number + 1, 2)
+        stage.wait(3)
+    assert leases[0] in stage.cut
+    assert not leases[1].over
+    assert not leases[2].over
+
+
+async def test_many_equal_boxes_behind_one_address_are_not_one_players_sockets() -> None:
+    limits = Limits(sockets_per_player=2)
+    stage = await Stage(dataclasses.replace(ANA, max_connections=0), limits=limits).reload()
+    for _ in range(5):
+        stage.play("a")
+        stage.wait(6)
+    assert stage.of.active(1) == 5
+
+
+async def test_between_two_ticks_no_more_are_shown_than_may_be() -> None:
+    stage = await Stage(ANA).reload()
+    stage.play("a", address="1.1.1.1")
+    stage.play("a", address="2.2.2.2")
+    stage.clock.now += 2.1
+    assert stage.of.active(1) == 1
+
+
+async def test_who_was_taken_over_may_return_when_the_other_has_left() -> None:
+    stage = await Stage(ANA).reload()
+    stage.play("a", address="10.0.0.2")
+    stage.wait(5)
+    new = stage.play("a", address="10.0.0.3")
+    stage.wait(3)
+    with pytest.raises(ChannelUnavailable):
+        stage.play("a", address="10.0.0.2")
+    new.ended()
+    stage.play("a", address="10.0.0.2")
+
+
+async def test_two_equal_boxes_behind_one_address_do_not_push_each_other_out_for_ever() -> None:
+    stage = await Stage(ANA).reload()
+    first = stage.play("a")
+    stage.wait(10)
+    second = stage.play("a")
+    stage.wait(3)
+    assert stage.cut == [first]
+    with pytest.raises(ChannelUnavailable):
+        stage.play("a")
+    stage.wait(5)
+    assert not second.over
+
+
+async def test_a_zap_away_and_back_is_never_refused() -> None:
+    stage = await Stage(ANA).reload()
+    stage.play("a")
+    stage.wait(100)
+    for channel in "babacab":  # none of the former streams is left by the player
+        stage.play(channel)
+        stage.wait(1)
+    stage.wait(4)
+    for channel in "acaba":
+        stage.play(channel)
+        stage.wait(3)
+    assert stage.of.active(1) == 1
 
 
 async def test_probes_do_not_count() -> None:
@@ -213,6 +404,24 @@ async def test_limits_may_refuse_instead() -> None:
         stage.play("a", address="2.2.2.2")
     assert caught.value.retry_after
     stage.play("b", address="1.1.1.1")  # a zap of the same player is never refused
+    stage.wait(6)
+    assert [lease.channel for lease in stage.cut] == ["a"]
+    with pytest.raises(ChannelUnavailable):  # an equal box is another player
+        stage.play("b", address="1.1.1.1")
+
+
+async def test_where_limits_refuse_the_first_stays_whoever_came_at_the_same_time() -> None:
+    stage = await Stage(dataclasses.replace(ANA, max_connections=2), limit_policy="refuse").reload()
+    leases = []
+    for number in range(4):
+        leases.append(stage.play("a", address=f"10.0.0.{number}"))
+        stage.clock.now += 0.1
+    again = stage.play("a", address="10.0.0.0")  # of the first player's own burst
+    stage.wait(3)
+    assert set(stage.cut) == {leases[2], leases[3]}
+    assert not again.over
+    with pytest.raises(ChannelUnavailable):
+        stage.play("a", address="10.0.0.3")
 
 
 async def test_no_limit_is_no_limit() -> None:
@@ -238,6 +447,36 @@ async def test_what_is_not_allowed_any_more_is_cut(change: dict[str, Any] | None
     stage.of.tick(stage.clock.now)
     assert stage.cut == [lease]
     assert lease.over
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"kicked_at": 9}])
+async def test_what_has_not_begun_is_cut_at_the_tick_after_it_has(change: dict[str, Any]) -> None:
+    stage = await Stage(ANA).reload()
+    lease = stage.ask("a")
+    await stage.change(**change)
+    stage.wait(1)
+    await stage.change(enabled=True)
+    stage.wait(1)
+    stage.start(lease)
+    assert stage.cut == []
+    stage.of.tick(stage.clock.now)
+    assert stage.cut == [lease]
+    assert lease.over
+
+
+async def test_a_kick_of_an_account_ends_what_began_before_it() -> None:
+    stage = await Stage(dataclasses.replace(ANA, max_connections=0)).reload()
+    leases = [stage.play("a"), stage.play("b", address="10.0.0.3")]
+    await stage.change(kicked_at=9)
+    stage.wait(1)
+    assert stage.cut == leases
+    with pytest.raises(ChannelUnavailable, match="operator"):
+        stage.play("a")
+    other = stage.play("b")
+    stage.wait(29.5)
+    stage.play("a")
+    stage.wait(1)
+    assert not other.over
 
 
 async def test_the_sockets_of_a_burst_are_bounded() -> None:

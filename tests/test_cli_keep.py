@@ -21,6 +21,9 @@ def test_an_account_is_made_changed_listed_and_removed(rawstream: Terminal) -> N
     listed = rawstream("user", "list")
     assert listed.splitlines()[1].split() == ["ana", "disabled", "3", "2027-01-31", "trial"]
     assert listed.splitlines()[2].split() == ["bob", "enabled", "any", "never"]
+    assert rawstream("user", "kick", "bob") == (
+        "account bob is kicked: its streams end within two seconds\n"
+    )
     rawstream("user", "delete", "ana")
     assert "ana" not in rawstream("user", "list")
 
@@ -35,6 +38,7 @@ def test_an_account_is_made_changed_listed_and_removed(rawstream: Terminal) -> N
         (("user", "add", "x", "--password", "a/b"), "players break"),
         (("user", "add", "x", "--password", ""), "1 to"),
         (("user", "set", "nobody", "--trial"), "no account"),
+        (("user", "kick", "nobody"), "no account"),
         (("channel", "set", "99", "--name", "x"), "no channel"),
         (("channel", "add", "x", "--source", "nonsense"), "--source"),
     ],

@@ -116,28 +116,40 @@ async def test_zapping_at_one_connection_is_never_refused(tmp_path: Path) -> Non
         former.close()
 
 
+async def cut_by(command: tuple[str, ...], worker: Worker, login: str, data: Path) -> None:
+    """A viewer is in the middle of a stream when somebody else runs this command, and is cut."""
+    streams = json.loads((await get(f"{login}&action=get_live_streams"))[1])
+    sock = await dial(worker.addresses[0][1])
+    path = f"/live/demo/demo/{streams[0]['stream_id']}.ts".encode()
+    await send(sock, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await receive(sock, b"\r\n")).startswith(b"HTTP/1.1 200")
+    status, _out, err = await run(
+        sys.executable, "-m", "rawstream", "user", *command, "--data", str(data)
+    )
+    assert status == 0, err
+
+    async def to_the_end() -> None:
+        try:
+            await receive(sock)
+        except ConnectionResetError:
+            pass
+
+    await asyncio.wait_for(to_the_end(), PATIENCE_SECONDS)
+    sock.close()
+
+
+async def test_an_account_that_is_kicked_is_cut_and_may_go_on(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (worker, url):
+        login = f"{url}/player_api.php?username=demo&password=demo"
+        await cut_by(("kick", "demo"), worker, login, tmp_path / "data")
+        account = json.loads((await get(login))[1])
+        assert account["user_info"]["status"] == "Active"
+
+
 async def test_an_account_that_is_disabled_is_cut_in_the_middle_of_a_stream(tmp_path: Path) -> None:
     async with front_door(tmp_path / "data") as (worker, url):
         login = f"{url}/player_api.php?username=demo&password=demo"
-        streams = json.loads((await get(f"{login}&action=get_live_streams"))[1])
-        sock = await dial(worker.addresses[0][1])
-        path = f"/live/demo/demo/{streams[0]['stream_id']}.ts".encode()
-        await send(sock, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert (await receive(sock, b"\r\n")).startswith(b"HTTP/1.1 200")
-        status, _out, err = await run(
-            sys.executable, "-m", "rawstream", "user", "set", "demo", "--disable",
-            "--data", str(tmp_path / "data"),
-        )  # fmt: skip
-        assert status == 0, err
-
-        async def to_the_end() -> None:
-            try:
-                await receive(sock)
-            except ConnectionResetError:
-                pass
-
-        await asyncio.wait_for(to_the_end(), PATIENCE_SECONDS)
-        sock.close()
+        await cut_by(("set", "demo", "--disable"), worker, login, tmp_path / "data")
         account = json.loads((await get(login))[1])
         assert account["user_info"]["status"] == "Disabled"
         assert account["user_info"]["auth"] == 1

@@ -67,6 +67,24 @@ async def test_bytes_add_up(store: Store) -> None:
     assert await store.accounts.bytes_of() == {number: 12}
 
 
+async def test_every_kick_is_newer_than_the_last_and_a_change_is_none(store: Store) -> None:
+    number = await store.accounts.add(ANA)
+    before = await store.accounts.account(number)
+    assert before is not None
+    assert before.kicked_at == 0
+    kicks = []
+    for _ in range(3):
+        await store.accounts.kick(number, 1000)
+        found = await store.accounts.account(number)
+        assert found is not None
+        kicks.append(found.kicked_at)
+    assert kicks == [1000, 1001, 1002]
+    await store.accounts.set(before)
+    found = await store.accounts.account(number)
+    assert found is not None
+    assert found.kicked_at == 1002
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a:b", "live", "HLS", "é", "a" * 65])
 def test_names_that_break_players_or_our_own_urls_are_refused(name: str) -> None:
     with pytest.raises(ConfigError):
