@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
+import re
 import socket
 import sys
 import time
@@ -245,13 +245,13 @@ def watch(parent: int, seconds: float) -> int:
 
 
 def metrics(port: int) -> dict[str, int]:
-    """Logins that were refused and throttled, as /status tells."""
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{port}/status?format=json", timeout=30
-    ) as answer:
-        told = json.load(answer)
-    logins: dict[str, int] = told.get("logins", {})
-    return logins
+    """Logins that were refused and throttled."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        told = answer.read().decode()
+    return {
+        name: int(float(value))
+        for name, value in re.findall(r"^rawstream_logins_(\w+)_total (\S+)$", told, re.M)
+    }
 
 
 async def programmes_in(data: Path) -> int:

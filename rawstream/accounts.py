@@ -92,6 +92,7 @@ class Lease:
     def started(self, cut: Callable[[], None], now: float) -> None:
         """The first byte of the stream is on its way; `cut` ends it."""
         self.since, self.cut = now, cut
+        self._accounts.began(self)
 
     def ended(self, sent: int = 0) -> None:
         """The stream is over after `sent` bytes, or never came. A second call does nothing."""
@@ -147,6 +148,8 @@ class Accounts:
         self._refusals: dict[tuple[PlayerKey, str], _Refusal] = {}
         self._streams = 0
         self._bytes: dict[int, int] = {}
+        # told of what happens: a kind of `records.Activity`, and its fields by name
+        self.on_activity: Callable[..., None] = lambda _kind, **_fields: None
         # -- counters --
         self.logins_refused = 0
         self.logins_throttled = 0
@@ -245,6 +248,8 @@ class Accounts:
                 return  # nothing was found out
             if check.result() and account is not None:
                 self._remember(pair)
+                address = places[0].removeprefix("address ")
+                self.on_activity("login", account=account.username, address=address)
             else:
                 self._failed(places)
 
@@ -300,6 +305,14 @@ class Accounts:
 
     def _failed(self, places: tuple[str, ...]) -> None:
         self.logins_refused += 1
+        # a name that nobody has may be a password that was typed in the wrong field
+        name = places[-1].removeprefix("name ") if len(places) > 1 else ""
+        known = self._by_name.get(name)
+        self.on_activity(
+            "login refused",
+            account=known.username if known is not None else "",
+            address=places[0].removeprefix("address "),
+        )
         now = self._clock()
         window = self._config.timeouts.login_window_seconds
         for place in places:
@@ -364,8 +377,19 @@ class Accounts:
             return ""
         return "another player took this account's place"
 
+    def began(self, lease: Lease) -> None:
+        """For the lease: its player gets bytes."""
+        self._tell("play", lease, lease.key.user_agent)
+
+    def _tell(self, kind: str, lease: Lease, text: str) -> None:
+        name, address = lease.account.username, lease.key.address
+        self.on_activity(kind, account=name, channel=lease.channel, address=address, text=text)
+
     def forget(self, lease: Lease, sent: int) -> None:
         """For the lease: it is over."""
+        if lease.since is not None:
+            seconds = max(0, round(self._clock() - lease.since))
+            self._tell("stop", lease, f"{sent} bytes in {seconds} s")
         if sent:
             account_id = lease.key.account_id
             self._bytes[account_id] = self._bytes.get(account_id, 0) + sent

@@ -145,7 +145,7 @@ def user_kick(name: Name, data: Data = None) -> None:
     async def work(store: Store, _config: Config) -> None:
         await store.accounts.kick((await _found(store, name)).id, int(time.time()))
 
-    _with_store(data, work)
+    with_store(data, work)
     print(f"account {name} is kicked: its streams end within two seconds")
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rawstream.config import Limits, Timeouts
@@ -104,6 +104,8 @@ class EnginePool:
         self._journal = journal
         # contents
         self._infohashes: dict[ContentRef, str] = {}
+        # told of what was learnt, once
+        self.on_learnt: Callable[[ContentRef, str], None] = lambda _ref, _infohash: None
         self._names: dict[str, str] = {}  # infohash -> what its transport file is called
         self._sticky: dict[str, Engine] = {}  # infohash -> the engine that last brought its bytes
         # sessions
@@ -126,7 +128,9 @@ class EnginePool:
 
     def learn(self, ref: ContentRef, infohash: str) -> None:
         """What this was called turned out to be that content."""
-        _remember(self._infohashes, ref, infohash)
+        if self._infohashes.get(ref) != infohash:
+            _remember(self._infohashes, ref, infohash)
+            self.on_learnt(ref, infohash)
 
     async def resolve(self, ref: ContentRef) -> str | None:
         """Ask for the content's infohash without opening a session.

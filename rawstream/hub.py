@@ -81,8 +81,6 @@ class ChannelHub:
             journal=journal,
         )
         self._policy = FetchPolicy(config.engines, own_ports)
-        # told of each content's canonical infohash when it becomes known
-        self.on_learnt: Callable[[ContentRef, str], None] = lambda _ref, _infohash: None
         # -- who runs what --
         self._channels: dict[LiveChannel, None] = {}
         self._by_ref: dict[ContentRef, LiveChannel] = {}
@@ -285,9 +283,7 @@ class ChannelHub:
         values = {ref.value for ref in asked}
         fallback = bool(asked) and first.value not in values and channel.infohash not in values
         for ref in asked if fallback else channel.refs:
-            if self.pool.known_infohash(ref) != infohash:
-                self.pool.learn(ref, infohash)
-                self.on_learnt(ref, infohash)
+            self.pool.learn(ref, infohash)
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:
             raise Superseded(other, fallback=fallback)

@@ -72,7 +72,7 @@ def _last_line(text: bytes) -> str:
 
 
 class Refresher:
-    """Keeps all lists fresh, one after the other."""
+    """Keeps all lists fresh, one after the other. `tell` gets a line for each that was read."""
 
     def __init__(
         self,
@@ -80,11 +80,13 @@ class Refresher:
         config: Config,
         *,
         run: Callable[[Config, int], Awaitable[Outcome]] = import_in_child,
+        tell: Callable[[str], None] = lambda _line: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._config = config
         self._run = run
+        self._tell = tell
         self._clock = clock
         self._failures: dict[int, int] = {}
         self._wake = asyncio.Event()
@@ -130,6 +132,7 @@ class Refresher:
         finally:
             self.running = None
         name = source.name or f"{source.kind} {source.id}"
+        self._tell(f"{name}: {outcome.text}")
         if outcome.ok:
             self._failures.pop(source.id, None)
             logger.info("%s: %s", name, outcome.text)

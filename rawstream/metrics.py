@@ -85,6 +85,12 @@ _SERVER_ROWS = (
     _Row(_COUNTER, "rawstream_bad_requests", "Requests refused as bad", lambda s: s.bad_requests),
 )
 
+_ACCOUNT_ROWS = (
+    _Row(_COUNTER, "rawstream_logins_refused", "Wrong passwords", lambda a: a.logins_refused),
+    _Row(_COUNTER, "rawstream_logins_throttled", "Not looked at", lambda a: a.logins_throttled),
+    _Row(_COUNTER, "rawstream_players_taken_over", "Cut for newer ones", lambda a: a.taken_over),
+)
+
 _CHANNEL_ROWS = (
     _Row(_GAUGE, "rawstream_channel_viewers", "Viewers of the channel", lambda c: len(c.viewers)),
     _Row(_GAUGE, "rawstream_channel_held_viewers", "Viewers held back", lambda c: c.held),
@@ -152,6 +158,14 @@ class ServerCounters(Protocol):
         """The open ones."""
 
 
+class AccountCounters(Protocol):
+    """What is read off the accounts; counted since they were opened."""
+
+    logins_refused: int
+    logins_throttled: int
+    taken_over: int
+
+
 class SnapshotCollector(Collector):
     """Turns one look at the hub and the server into metric families."""
 
@@ -162,9 +176,11 @@ class SnapshotCollector(Collector):
         *,
         started_at: float,
         clock: Callable[[], float],
+        accounts: AccountCounters | None = None,
     ) -> None:
         self._hub = hub
         self._server = server
+        self._accounts = accounts
         self._started_at = started_at
         self._clock = clock
 
@@ -180,6 +196,8 @@ class SnapshotCollector(Collector):
         yield _GAUGE("rawstream_uptime_seconds", "Since the server began", uptime)
         yield from _families(_HUB_ROWS, (), [((), snapshot)])
         yield from _families(_SERVER_ROWS, (), [((), self._server)])
+        if self._accounts is not None:
+            yield from _families(_ACCOUNT_ROWS, (), [((), self._accounts)])
 
         channels = _labelled((c.key, c) for c in snapshot.channels)
         yield _states("rawstream_channel_state", ("channel",), _CHANNEL_STATES, channels)
@@ -249,9 +267,12 @@ class MetricsEndpoint:
         *,
         started_at: float,
         clock: Callable[[], float] = time.monotonic,
+        accounts: AccountCounters | None = None,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(SnapshotCollector(hub, server, started_at=started_at, clock=clock))
+        self.registry.register(
+            SnapshotCollector(hub, server, started_at=started_at, clock=clock, accounts=accounts)
+        )
         ProcessCollector(registry=self.registry)
 
     def metrics(self, request: Request, _exchange: Exchange) -> Response:

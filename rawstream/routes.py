@@ -28,7 +28,7 @@ from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
-from rawstream.metrics import MetricsEndpoint, ServerCounters
+from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
 from rawstream.xtream import XtreamEndpoints
 
@@ -228,6 +228,7 @@ class Router:
         *,
         started_at: float,
         xtream: XtreamEndpoints | None = None,
+        accounts: AccountCounters | None = None,
     ) -> None:
         """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
         self._networks: Mapping[Access, Sequence[Network]] = {
@@ -238,7 +239,7 @@ class Router:
         self.table = build_routes(
             AceEndpoints(hub),
             StatusEndpoints(hub, server, started_at=started_at),
-            MetricsEndpoint(hub, server, started_at=started_at),
+            MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
             xtream,
         )
         self._by_segments: dict[tuple[str, ...], Route] = {}

@@ -18,14 +18,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
 from rawstream.accounts import Accounts
+from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.database import locked
-from rawstream.errors import ConfigError
+from rawstream.engine_client import ContentRef, Kind
+from rawstream.errors import ConfigError, StateError
 from rawstream.hub import ChannelHub
 from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
@@ -55,6 +58,7 @@ class Worker:
         self.accounts: Accounts
         self.catalogue: LiveCatalogue
         self.refresher: Refresher
+        self.books: Books
         self.first_password: str | None = None  # of the admin made at the first start
         self._passwords = Passwords(queue=config.limits.password_queue)
         self._kept = contextlib.AsyncExitStack()
@@ -78,7 +82,12 @@ class Worker:
             await self._open_what_is_kept()
             xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue, self.store)
             self.server.handler = Router(
-                config, self.hub, self.server, started_at=self.started_at, xtream=xtream
+                config,
+                self.hub,
+                self.server,
+                started_at=self.started_at,
+                xtream=xtream,
+                accounts=self.accounts,
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
             for port in (config.port, *config.extra_ports):
@@ -88,6 +97,7 @@ class Worker:
                 asyncio.create_task(self.catalogue.watch(), name="look for changes"),
                 asyncio.create_task(self._tick_accounts(), name="account ticks"),
                 asyncio.create_task(self.refresher.watch(), name="list refresh"),
+                asyncio.create_task(self.books.watch(), name="books"),
             ]
         except BaseException:
             await self.stop(grace_seconds=0.01)
@@ -100,10 +110,18 @@ class Worker:
         self.store = await Store.open(config.data, history_rows=config.limits.history_rows)
         self._kept.push_async_callback(self.store.close)
         self._kept.callback(self._passwords.close)
-        self.refresher = Refresher(self.store, config)
         self.accounts = Accounts(self.store.accounts, self._passwords, config)
         self.catalogue = LiveCatalogue(
             self.store, adult_hidden=config.adult_hidden, on_change=self._changed
+        )
+        self.books = Books(self.store, self.accounts, name_of=self._name_of)
+        self._kept.push_async_callback(self._close_books)
+        self.accounts.on_activity = self.books.note
+        for (kind, value), infohash in (await self.store.known_infohashes()).items():
+            self.hub.pool.learn(ContentRef(cast(Kind, kind), value), infohash)
+        self.hub.pool.on_learnt = self.books.learnt
+        self.refresher = Refresher(
+            self.store, config, tell=lambda line: self.books.note("import", text=line)
         )
         if not any(account.admin for account in await self.store.accounts.accounts()):
             password = secrets.token_urlsafe(12)
@@ -112,6 +130,16 @@ class Worker:
             self.first_password = password
         await self.accounts.reload()
         await self.catalogue.look()
+
+    def _name_of(self, channel_id: str) -> str:
+        channels = self.catalogue.current.channels
+        return next((one.name for one in channels if str(one.id) == channel_id), "")
+
+    async def _close_books(self) -> None:
+        try:
+            await self.books.write()
+        except StateError as error:
+            logger.error("the last lines of the books are lost: %s", error)
 
     async def _listen_where_boxes_look(self) -> None:
         """The predecessor's port, which its users' boxes know. As long as that still runs, or where

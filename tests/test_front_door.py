@@ -13,11 +13,12 @@ from pathlib import Path
 
 from front_door import CHANNELS, client, front_door, get, run
 from players import find_program, player_command
-from stage import PATIENCE_SECONDS
+from stage import PATIENCE_SECONDS, Player, until
 from test_players import errors_of
 from wire import dial, receive, send
 
 from rawstream.passwords import Passwords
+from rawstream.workers import Worker
 
 
 async def test_pyxtream_logs_in_lists_and_its_urls_play(tmp_path: Path) -> None:
@@ -192,3 +193,27 @@ async def test_a_password_is_kept_only_as_its_hash(tmp_path: Path) -> None:
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             assert canary.encode() not in path.read_bytes(), path.name
+
+
+async def test_what_happens_is_written_down_without_secrets(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (worker, url):
+        await get(f"{url}/player_api.php?username=demo&password=wrong-canary")
+        await get(f"{url}/player_api.php?username=canary-typed-here&password=x")
+        player = Player(worker.addresses[0][1], "/live/demo/demo/1.ts")
+        await player.open()
+        await player.more(1000)
+        player.leave()
+        await until(lambda: worker.accounts.active(1) == 0 and worker.hub.snapshot().viewers == 0)
+        await worker.books.write()
+        lines = {line.kind: line for line in await worker.store.history()}
+        assert set(lines) == {"login", "login refused", "play", "stop"}
+        assert lines["play"].account == "demo"
+        assert lines["play"].channel.startswith("1 ")
+        assert int(lines["stop"].text.split()[0]) >= 1000
+        assert "canary" not in str(lines)
+        demo = await worker.store.accounts.by_name("demo")
+        assert demo is not None
+        assert (await worker.store.accounts.bytes_of())[demo.id] >= 1000
+        assert await worker.store.known_infohashes()
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+        assert "rawstream_logins_refused_total 2.0" in metrics

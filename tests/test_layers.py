@@ -72,6 +72,7 @@ ORDER = (
     "catalogue",
     "passwords",
     "accounts",
+    "books",
     # faces
     "ace",
     "urls",

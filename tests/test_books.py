@@ -1,0 +1,96 @@
+"""What is written down, and that a disk without room loses none of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rawstream.books import Books
+from rawstream.engine_client import ContentRef
+from rawstream.errors import StateError
+from rawstream.records import Account, Activity
+from rawstream.store import Store
+
+REF = ContentRef("content_id", "a" * 40)
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.bytes: dict[int, int] = {}
+
+    def take_bytes(self) -> dict[int, int]:
+        taken, self.bytes = self.bytes, {}
+        return taken
+
+
+class Desk:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.counts = Counts()
+        self.books = Books(
+            store,
+            self.counts,
+            name_of=lambda number: {"7": "One"}.get(number, ""),
+            clock=lambda: 99.5,
+        )
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    store = await Store.open(tmp_path)
+    await store.accounts.add(Account(5, "ana", "x"))
+    yield Desk(store)
+    await store.close()
+
+
+@asynccontextmanager
+async def no_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    def full(*_: Any) -> Any:
+        raise StateError("db", "database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.db, "write", full)
+        yield
+
+
+async def test_everything_is_written_once(desk: Desk) -> None:
+    desk.counts.bytes = {5: 1000}
+    desk.books.learnt(REF, "b" * 40)
+    desk.books.note("play", account="ana", channel="7", address="10.0.0.1", text="VLC")
+    desk.books.note("stop", channel="8")
+    await desk.books.write()
+    desk.counts.bytes = {5: 10}
+    await desk.books.write()
+    assert await desk.store.accounts.bytes_of() == {5: 1010}
+    assert await desk.store.known_infohashes() == {("content_id", "a" * 40): "b" * 40}
+    assert await desk.store.history() == [
+        Activity(99, "stop", channel="8"),
+        Activity(99, "play", "ana", "7 One", "10.0.0.1", "VLC"),
+    ]
+
+
+async def test_what_could_not_be_written_comes_with_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with no_room(desk.store, monkeypatch):
+        for sent in (1000, 10):
+            desk.counts.bytes = {5: sent}
+            desk.books.learnt(REF, "b" * 40)
+            desk.books.note("play", account="ana")
+            with pytest.raises(StateError):
+                await desk.books.write()
+    await desk.books.write()
+    assert await desk.store.accounts.bytes_of() == {5: 1010}
+    assert len(await desk.store.known_infohashes()) == 1
+    assert len(await desk.store.history()) == 2
+
+
+async def test_bytes_of_an_account_that_is_gone_block_nothing(desk: Desk) -> None:
+    await desk.store.accounts.delete(5)
+    desk.counts.bytes = {5: 1}
+    await desk.books.write()
+    assert await desk.store.accounts.bytes_of() == {}
