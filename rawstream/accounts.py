@@ -113,7 +113,9 @@ class _Refusal(NamedTuple):
 
 
 class Accounts:
-    """All accounts of this process. `calendar`: seconds since 1970, for dates of expiry."""
+    """All accounts of this process. `calendar`: seconds since 1970, for dates of expiry. `crowded`:
+    whether there is bandwidth for players who watch already only.
+    """
 
     def __init__(
         self,
@@ -121,6 +123,7 @@ class Accounts:
         passwords: Passwords,
         config: Config,
         *,
+        crowded: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
@@ -128,6 +131,7 @@ class Accounts:
         self._source = source
         self._passwords = passwords
         self._config = config
+        self._crowded = crowded
         self._clock = clock
         self._calendar = calendar
         # -- accounts --
@@ -327,7 +331,8 @@ class Accounts:
         self, account: Account, *, address: str, user_agent: str, channel: str, now: float
     ) -> Lease:
         """Ask for a stream. Raises ChannelUnavailable: this player was just taken over on this
-        channel, opens too many sockets, or the limit is reached and limits refuse.
+        channel, opens too many sockets, there are too many viewers or too little bandwidth, or the
+        limit is reached and limits refuse.
         """
         key = PlayerKey(account.id, address, user_agent)
         refused = self._refused(key, channel, now)
@@ -337,6 +342,8 @@ class Accounts:
         limits = self._config.limits
         if self._streams >= limits.viewers:
             raise ChannelUnavailable("too many viewers", retry_after=10)
+        if self._crowded() and not any(lease.key == key and lease.cut for lease in leases):
+            raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
         counted = self._counted(account.id, now)
         sockets = sum(lease.key == key for lease in leases)
         if sockets - sum(lease.key == key for lease in counted) >= limits.sockets_per_player:

@@ -194,6 +194,8 @@ class Limits(BaseModel):
 
     # -- accounts --
     viewers: int = Field(default=20_000, ge=1, le=1 << 30)  # all together; 503 above
+    # what all viewers together are sent, 0: any; 503 for new ones above
+    bandwidth_bits_per_second: int = Field(default=0, ge=0, le=1 << 44)
     sockets_per_player: int = Field(default=8, ge=2, le=1 << 30)  # streams of an uncounted burst
     login_failures: int = Field(default=10, ge=1, le=1 << 30)  # per address and name; 429 above
     password_queue: int = Field(default=64, ge=1, le=1 << 30)  # waiting to be checked; 503 above

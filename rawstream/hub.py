@@ -2,7 +2,7 @@
 
 Owns: the channels on air, the single flight per canonical infohash, the memory of what has just
 failed, and the process-wide bounds (channels, held viewers, memory of all rings, writes per
-second). Must not know: HTTP heads, engine JSON, packets.
+second, bandwidth). Must not know: HTTP heads, engine JSON, packets.
 
 With several processes a content's owner is a pure function of its key (design §7): `watch` is the
 one door where that question will be asked.
@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
+_RATE_SWEEPS = 3  # over which the outgoing rate is measured
 _FAILURES_REMEMBERED = 1000
 _PLAYABLE = frozenset(("content_id", "infohash", "unknown", "url", "magnet", "direct"))
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
@@ -91,6 +93,9 @@ class ChannelHub:
         self._naming: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        # -- bandwidth --
+        self._sent: deque[tuple[float, int]] = deque(maxlen=_RATE_SWEEPS + 1)
+        self._bits_out_per_second = 0.0
         # -- counters of channels that are over --
         self._past_bytes_in = 0
         self._past_bytes_out = 0
@@ -137,6 +142,7 @@ class ChannelHub:
                     logger.exception("channel %s: a tick failed", channel.label)
             if sweep:
                 self._share(now)
+                self._measure(now)
 
     def _share(self, now: float) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
@@ -150,6 +156,20 @@ class ChannelHub:
                 channel.mux.window_seconds = window
         for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
             del self._failed[ref]
+
+    def _measure(self, now: float) -> None:
+        """The outgoing rate of the last seconds."""
+        current = sum(channel.mux.bytes_out for channel in self._channels)
+        self._sent.append((now, self._past_bytes_out + current))
+        (since, before), (until, after) = self._sent[0], self._sent[-1]
+        if until > since:
+            self._bits_out_per_second = (after - before) * 8 / (until - since)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether viewers are sent as much as they may be all together, or more."""
+        cap = self._limits.bandwidth_bits_per_second
+        return 0 < cap <= self._bits_out_per_second
 
     # -- viewers -----------------------------------------------------------------------------------
 
@@ -170,11 +190,14 @@ class ChannelHub:
         `ways`: all sources of a channel of the line-up, best first; `ref` is then the first. A
         `lease` is told of the stream's beginning and, unless this raises, of its end.
 
-        Raises ChannelUnavailable at once for a content that has just failed, and when we are full.
+        Raises ChannelUnavailable at once for a content that has just failed, and when we are full;
+        whether we are `crowded` matters to those without a lease, with one it was asked before.
         """
         now = time.monotonic()
         if self._closing:
             raise ChannelUnavailable("the server is stopping", retry_after=5)
+        if lease is None and self.crowded:
+            raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
         channel = self._find(ref)
         if channel is None:
             failed = self._failed.get(ref)

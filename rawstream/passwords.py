@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import argon2
 import bcrypt
 
-from rawstream.errors import ViewerError
+from rawstream.errors import ConfigError, ViewerError
 
 _NICE: Final = 19
 _BCRYPT_BYTES: Final = 72  # what bcrypt reads of a password; newer libraries refuse a longer one
@@ -45,7 +45,11 @@ class Passwords:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str) -> str:
-        """A PHC string (argon2id). Raises ViewerError 503 when too many wait."""
+        """A PHC string (argon2id). Raises ConfigError for a password that `verify` would not look
+        at, ViewerError 503 when too many wait.
+        """
+        if len(password) > PASSWORD_LIMIT:
+            raise ConfigError("password", f"takes at most {PASSWORD_LIMIT} characters")
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, hashed: str, password: str) -> bool:

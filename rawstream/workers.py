@@ -110,7 +110,9 @@ class Worker:
         self.store = await Store.open(config.data, history_rows=config.limits.history_rows)
         self._kept.push_async_callback(self.store.close)
         self._kept.callback(self._passwords.close)
-        self.accounts = Accounts(self.store.accounts, self._passwords, config)
+        self.accounts = Accounts(
+            self.store.accounts, self._passwords, config, crowded=lambda: self.hub.crowded
+        )
         self.catalogue = LiveCatalogue(
             self.store, adult_hidden=config.adult_hidden, on_change=self._changed
         )

@@ -295,6 +295,8 @@ class XtreamEndpoints:
         status = self._accounts.status_of(account)
         if status != "Active":
             raise ViewerError(403, f"this account is {status.lower()}")
+        if "ts" not in account.allowed_formats:
+            raise ViewerError(403, "this account may not play MPEG-TS")
         found = _STREAM_NAME.fullmatch(name)
         channel = self._view(account).by_id.get(int(found[1])) if found is not None else None
         if found is None or channel is None:

@@ -42,8 +42,14 @@ class Stage:
         self.rows = list(accounts)
         self.passwords: Any = FakePasswords()
         self.cut: list[Lease] = []
+        self.crowded = False
         self.of = Accounts(
-            self, self.passwords, Config(**settings), clock=self.clock, calendar=lambda: 5000.0
+            self,
+            self.passwords,
+            Config(**settings),
+            crowded=lambda: self.crowded,
+            clock=self.clock,
+            calendar=lambda: 5000.0,
         )
 
     async def accounts(self) -> list[Account]:
@@ -497,6 +503,19 @@ async def test_all_viewers_together_are_bounded() -> None:
     stage.play("b")
     with pytest.raises(ViewerError):
         stage.play("c")
+
+
+async def test_where_the_bandwidth_is_used_up_who_watches_may_zap_and_nobody_may_come() -> None:
+    stage = await Stage(dataclasses.replace(ANA, max_connections=2)).reload()
+    former = stage.play("a")
+    stage.crowded = True
+    with pytest.raises(ChannelUnavailable) as caught:
+        stage.play("a", address="10.0.0.3")
+    assert caught.value.retry_after
+    stage.play("b")
+    former.ended()
+    stage.crowded = False
+    stage.play("a", address="10.0.0.3")
 
 
 async def test_a_kicked_player_does_not_come_back_at_once() -> None:

@@ -268,6 +268,23 @@ async def test_a_lease_ends_with_its_viewer_however_he_goes(tmp_path: Path) -> N
         assert sum(made.worker.accounts.take_bytes().values()) >= received
 
 
+async def test_while_the_bandwidth_is_used_up_no_viewer_is_let_in(tmp_path: Path) -> None:
+    contents = quick_contents()
+    content = contents[0]
+    async with stage(tmp_path, contents, limits=Limits(bandwidth_bits_per_second=1000)) as made:
+        path = await of_the_line_up(made, content)
+        player = await made.play(path, user_agent="Box")
+        await until(lambda: made.worker.hub.crowded)
+        for refused in (made.player(f"id={content.content_id}"), made.player(path)):
+            with pytest.raises(UpstreamError) as info:
+                await refused.open()
+            assert info.value.status == 503
+        await player.more(SOME)
+        player.leave()
+        await until(lambda: not made.worker.hub.crowded)
+        await (await made.play(f"id={content.content_id}")).more(SOME)
+
+
 async def test_a_cut_ends_one_viewer_and_not_another(tmp_path: Path) -> None:
     contents = quick_contents()
     async with stage(tmp_path, contents) as made:

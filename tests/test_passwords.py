@@ -7,8 +7,8 @@ import asyncio
 import bcrypt
 import pytest
 
-from rawstream.errors import ViewerError
-from rawstream.passwords import Passwords
+from rawstream.errors import ConfigError, ViewerError
+from rawstream.passwords import PASSWORD_LIMIT, Passwords
 
 
 async def test_a_password_is_right_for_its_own_hash_only() -> None:
@@ -34,6 +34,15 @@ async def test_a_broken_hash_fits_no_password(hashed: str) -> None:
     passwords = Passwords()
     assert not await passwords.verify(hashed, "")
     assert not await passwords.verify(hashed, "x" * 10_000)
+    passwords.close()
+
+
+async def test_a_password_that_could_never_be_right_is_not_hashed() -> None:
+    passwords = Passwords()
+    longest = "x" * PASSWORD_LIMIT
+    assert await passwords.verify(await passwords.hash(longest), longest)
+    with pytest.raises(ConfigError, match="256"):
+        await passwords.hash(longest + "x")
     passwords.close()
 
 

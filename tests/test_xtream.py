@@ -92,6 +92,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     store = await Store.open(tmp_path)
     await store.accounts.add(Account(0, "ana", "pw", token="tok3n"))
     await store.accounts.add(Account(0, "old", "pw", expires_at=1))
+    await store.accounts.add(Account(0, "sam", "pw", allowed_formats=("m3u8",)))
     news = await store.lineup.category_named("News")
     for name in ("One", "Two"):
         await store.lineup.add_channel(
@@ -226,6 +227,8 @@ async def test_row_6_head_is_answered_and_starts_nothing(door: Door, target: str
         ("/live/ana/no/1.ts", 403),
         ("/live/nobody/pw/1.ts", 403),
         ("/live/badtoken/1.ts", 403),
+        ("/live/sam/pw/1.ts", 403),
+        ("/live/sam/pw/1", 403),
         ("/live/ana/pw/99.ts", 404),
         ("/live/ana/pw/x.ts", 404),
         ("/live/ana/pw/1.m3u8", 404),
