@@ -282,6 +282,9 @@ class Config(BaseSettings):
     trusted_proxies: Networks = ()
     public_url: str = ""  # what players are told; empty: what they asked for
     adult_hidden: bool = False  # adult categories are hidden from every account
+    kodi_properties: bool = (
+        True  # in lists (m3u_plus): #KODIPROP lines, which spare Kodi its probes
+    )
     case_sensitive_names: bool = True
     # what a login with a wrong password answers: 200 with auth 0, as panels do, or 401
     login_failure_status: Literal[200, 401] = 200

@@ -30,6 +30,7 @@ from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
+from rawstream.store_accounts import RESERVED
 from rawstream.xtream import XtreamEndpoints
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -37,10 +38,7 @@ RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response | Non
 
 _READ = ("GET", "HEAD")
 _ASK = ("GET", "HEAD", "POST")  # Xtream reference §2.2
-# what begins paths of ours and is therefore nobody's name
-_FIRST_WORDS = frozenset(
-    ("ace", "api", "hls", "live", "movie", "series", "timeshift", "webui", "status", "metrics")
-)
+_STREAM_NAME = re.compile(r"[0-9]+(?:\.\w+)?")
 _PREFLIGHT_SECONDS = "86400"
 _CORS = ("Access-Control-Allow-Origin", "*")
 
@@ -179,17 +177,32 @@ def build_routes(
 def _of_players(xtream: XtreamEndpoints | None) -> tuple[Route, ...]:
     if xtream is None:
         return ()
-    account, live = Access.ACCOUNT, "a channel's MPEG-TS, endless"
+    account, live, none = Access.ACCOUNT, "a channel's MPEG-TS, endless", "404"
+    api, lists, guide = xtream.player_api, xtream.get_php, xtream.xmltv_php
     return (
-        Route("/player_api.php", _ASK, account, xtream.player_api, "the Xtream Codes API", True),
+        Route("/player_api.php", _ASK, account, api, "the Xtream Codes API", True),
+        Route("/player_api/{user}/{password}", _ASK, account, api, "the same", True),
+        Route("/player_api/{user}/{password}/{action}", _ASK, account, api, "the same", True),
         Route("/panel_api.php", _ASK, account, xtream.panel_api, "the same, older", True),
-        Route("/get.php", _ASK, account, xtream.get_php, "the channel list, M3U", True),
-        Route("/xmltv.php", _ASK, account, xtream.xmltv_php, "the guide, XMLTV", True),
+        Route("/get.php", _ASK, account, lists, "the channel list, M3U", True),
+        Route("/playlist/{user}/{password}", _ASK, account, lists, "the same", True),
+        Route("/playlist/{user}/{password}/{type}", _ASK, account, lists, "the same", True),
+        Route("/xmltv.php", _ASK, account, guide, "the guide, XMLTV", True),
+        Route("/xmltv.php.gz", _ASK, account, guide, "the same as a packed file", True),
+        Route("/epg/{user}/{password}", _ASK, account, guide, "the guide, XMLTV", True),
+        Route("/epg/{user}/{password}/{gz}", _ASK, account, guide, "the packed file", True),
         Route("/enigma2.php", _ASK, account, xtream.enigma2_php, "the line-up, Enigma2", True),
         Route("/live/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
         Route("/live/{token}/{id}", _READ, account, xtream.live, live, True),
-        Route("/movie/{user}/{password}/{id}", _READ, account, xtream.nothing, "404", True),
-        Route("/series/{user}/{password}/{id}", _READ, account, xtream.nothing, "404", True),
+        Route("/streaming/live.php", _READ, account, xtream.live_by_query, live, True),
+        Route("/streaming/clients_live.php", _READ, account, xtream.live_by_query, live, True),
+        Route("/movie/{user}/{password}/{id}", _READ, account, xtream.nothing, none, True),
+        Route("/series/{user}/{password}/{id}", _READ, account, xtream.nothing, none, True),
+        Route(
+            "/timeshift/{user}/{password}/{duration}/{start}/{id}",
+            *(_READ, account, xtream.nothing, none, True),
+        ),
+        Route("/streaming/timeshift.php", _READ, account, xtream.nothing, none, True),
         Route("/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
     )
 
@@ -272,8 +285,8 @@ class Router:
         for parts, route in self._patterns:
             if len(parts) != len(segments):
                 continue
-            if parts[0].startswith("{"):  # the greedy one: a number in the end, and no word of ours
-                if segments[0] in _FIRST_WORDS or not segments[-1][:1].isdecimal():
+            if parts[0].startswith("{"):  # the greedy one: a stream's name, and no word of ours
+                if segments[0] in RESERVED or not _STREAM_NAME.fullmatch(segments[-1]):
                     continue
             elif parts[0] != segments[0]:
                 continue

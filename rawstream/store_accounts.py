@@ -21,7 +21,12 @@ _TOKEN_BYTES: Final = 18  # 24 characters of URL-safe base64
 # Xtream reference §2.1: `:` and `/` break players
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 # the first words of our own paths, which an account's URLs could not be told from
-RESERVED: Final = frozenset(("live", "movie", "series", "timeshift", "hls", "api", "ace"))
+RESERVED: Final = frozenset(
+    (
+        *("live", "movie", "series", "timeshift", "timeshifts", "hls", "streaming"),
+        *("player_api", "playlist", "epg", "api", "ace", "webui", "status", "metrics"),
+    )
+)
 
 
 def check_name(name: str, *, lenient: bool = False) -> str:

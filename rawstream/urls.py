@@ -18,7 +18,8 @@ from rawstream.config import Network
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
-_AUTHORITY: Final = re.compile(r"([^:\[\]]+|\[[^\]]*\])(?::([0-9]{1,5}))?")
+_AUTHORITY: Final = re.compile(r"([^:\[\]]+|\[[^\]]*\])(?::([0-9]{0,5}))?")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _PAIR: Final = re.compile(r'\b(host|proto)=("[^"]*"|[^;,\s"]+)', re.IGNORECASE)
 
@@ -64,24 +65,34 @@ def base_url(
     """What to put in front of a path for this request.
 
     `peer`: the address of the connection itself. `port`: where we listen, for a request without a
-    usable Host. A value that is no host, port or path counts as not said.
+    usable host. A value that is no host, scheme, port or path counts as not said; a port that the
+    host came with beats `X-Forwarded-Port`.
     """
     if public is not None:
         return public
-    scheme, authority, forwarded_port, prefix = "http", headers.get("host", ""), "", ""
+    schemes, hosts, forwarded_port, prefix = ["http"], [headers.get("host", "")], 0, ""
     if _is_trusted(peer, trusted):
         said = {name.lower(): value.strip('"') for name, value in _first_pairs(headers)}
-        scheme = said.get("proto", "") or _first(headers, "x-forwarded-proto") or scheme
-        authority = said.get("host", "") or _first(headers, "x-forwarded-host") or authority
-        forwarded_port = _first(headers, "x-forwarded-port")
+        schemes = [said.get("proto", ""), _first(headers, "x-forwarded-proto"), *schemes]
+        hosts = [said.get("host", ""), _first(headers, "x-forwarded-host"), *hosts]
+        forwarded_port = _port(_first(headers, "x-forwarded-port"))
         prefix = _first(headers, "x-forwarded-prefix").rstrip("/")
-    scheme = scheme.lower() if scheme.lower() in _DEFAULT_PORTS else "http"
-    found = _AUTHORITY.fullmatch(authority.strip())
-    if found is None or not _HOST.fullmatch(found[1]):
-        return Base("http", "127.0.0.1", port)
-    given = found[2] or (forwarded_port if forwarded_port.isdecimal() else "")
-    number = int(given) if given and 0 < int(given) < 65_536 else _DEFAULT_PORTS[scheme]
-    return Base(scheme, found[1].strip("[]"), number, prefix if _PREFIX.fullmatch(prefix) else "")
+    scheme = next(word.lower() for word in schemes if word.lower() in _DEFAULT_PORTS)
+    if not _PREFIX.fullmatch(prefix):
+        prefix = ""
+    for text in hosts:
+        found = _AUTHORITY.fullmatch(text.strip())
+        if found is not None and _HOST.fullmatch(found[1]):
+            own = _port(found[2] or "")
+            number = own or forwarded_port or _DEFAULT_PORTS[scheme]
+            return Base(scheme, found[1].strip("[]"), number, prefix)
+    return Base(scheme, "127.0.0.1", forwarded_port or port, prefix)
+
+
+def _port(text: str) -> int:
+    """0 for what is none."""
+    number = int(text) if _PORT.fullmatch(text) else 0
+    return number if number < 65_536 else 0
 
 
 def _is_trusted(peer: str, trusted: Sequence[Network]) -> bool:

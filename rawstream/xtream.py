@@ -7,7 +7,9 @@ what a failure looks like (Xtream reference §5.3). Must not know: how lists are
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import re
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -17,7 +19,7 @@ from urllib.parse import parse_qsl, quote
 import orjson
 
 from rawstream import xtream_guide
-from rawstream.accounts import Accounts, LoginRefused, Throttled
+from rawstream.accounts import Accounts, LoginRefused
 from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
 from rawstream.catalogue import LiveCatalogue, View
 from rawstream.config import Config
@@ -36,6 +38,7 @@ from rawstream.xtream_shapes import (
     NO_LISTINGS,
     NO_SERIES,
     account_object,
+    categories_of,
     enigma2,
     refusal_object,
 )
@@ -47,6 +50,9 @@ _XML: Final = "application/xml; charset=utf-8"
 _M3U: Final = "audio/x-mpegurl; charset=utf-8"
 _PRIVATE: Headers = (("Cache-Control", "no-store"),)
 _STREAM_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.([A-Za-z0-9]{1,8}))?")
+_TAG: Final = re.compile(r'(?:W/)?("[^\s"]*")')  # RFC 9110 §8.8.3
+# Paths that hold the login (§2.1): what follows user and password, and what that is a spelling of
+_PATH_FORMS: Final[Mapping[str, str]] = {"player_api": "action", "playlist": "type", "epg": "gzip"}
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
 _EMPTY_LISTS: Final = frozenset(
     ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series")
@@ -154,15 +160,8 @@ class XtreamEndpoints:
         login = login_of(asked)
         try:
             account = await self._account(login, request)
-        except (LoginRefused, Throttled) as error:
-            message = "Invalid username or password"
-            status: int = 401 if known else self._config.login_failure_status
-            headers: Headers = _PRIVATE
-            if isinstance(error, Throttled):
-                message, status = error.reason, error.status
-                headers = (*_PRIVATE, ("Retry-After", str(error.retry_after)))
-            body = orjson.dumps(refusal_object(login.username, login.password, message))
-            return Response(status, body, _JSON, headers)
+        except ViewerError as error:
+            return self._not_let_in(error, login, known=known)
         status_word = self._accounts.status_of(account)
         if known:
             if status_word == "Active":
@@ -181,6 +180,17 @@ class XtreamEndpoints:
             return _json(shown)
         more = await self._lists.panel(self._catalogue.current, self._view(account))
         return Response(200, orjson.dumps(shown)[:-1] + b"," + more.body[1:], _JSON, _PRIVATE)
+
+    def _not_let_in(self, error: ViewerError, login: Login, *, known: bool) -> Response:
+        """`known`: a list or the like was asked for, not the account."""
+        message, status, headers = error.reason, error.status, _PRIVATE
+        if isinstance(error, LoginRefused):
+            message = "Invalid username or password"
+            status = 401 if known else self._config.login_failure_status
+        if error.retry_after is not None:
+            headers = (*_PRIVATE, ("Retry-After", str(error.retry_after)))
+        body = orjson.dumps(refusal_object(login.username, login.password, message))
+        return Response(status, body, _JSON, headers)
 
     async def _data(
         self, request: Request, action: str, asked: Mapping[str, str], account: Account
@@ -216,6 +226,7 @@ class XtreamEndpoints:
             extension=".ts",
             stream_prefix=f"{base}/live/{login.path}/",
             guide_url=f"{base}/xmltv.php?{login.query}",
+            kodi=self._config.kodi_properties,
         )
         name = re.sub(r"[^A-Za-z0-9._@-]", "_", account.username)
         disposition = f'attachment; filename="playlist_{name}{"_plus" if plus else ""}.m3u"'
@@ -238,11 +249,12 @@ class XtreamEndpoints:
             exchange.stream(_PRIVATE, _XML)  # Kodi asks so before each GET: nothing is built
             return None
         built = await self._lists.xmltv(view, since, until)
-        if request.headers.get("if-none-match") == built.etag:
+        if _is_known(built.etag, request):
             return Response(304, headers=(("ETag", built.etag),))
-        if asked.get("gzip") == "1" and built.packed is not None:
+        if asked.get("gzip") == "1":
+            packed = built.packed or gzip.compress(built.body, mtime=0)  # else it is a small one
             disposition = ("Content-Disposition", 'attachment; filename="epg.xml.gz"')
-            return Response(200, built.packed, "application/gzip", (*_PRIVATE, disposition))
+            return Response(200, packed, "application/gzip", (*_PRIVATE, disposition))
         headers = (("Cache-Control", "private, no-cache"), ("ETag", built.etag))
         return _packed(request, built, _XML, headers)
 
@@ -253,18 +265,20 @@ class XtreamEndpoints:
         account = await self._watcher(login, request)
         base, view = self._base(request).url, self._view(account)
         kind, category = asked.get("type", ""), asked.get("cat_id", "")
-        items: list[tuple[str, str, str, str, str]] = []
+        items: list[tuple[str, str, str, str, str, str]] = []
         if kind == "get_live_streams":
+            categories = categories_of(view.categories)
             for channel in view.channels:
-                own = str(channel.categories[0]) if channel.categories else ""
-                if category in ("", "0", own):
+                own = [str(shown.id) for shown in categories(channel)]
+                if category in ("", "0", *own):
+                    at = category if category in own else own[0]
                     url = f"{base}/live/{login.path}/{channel.id}.ts"
-                    items.append((channel.name, "", own, "stream_url", url))
+                    items.append((channel.name, "", channel.logo, at, "stream_url", url))
         elif kind in ("", "get_live_categories"):
             for shown in view.categories:
                 url = f"{base}/enigma2.php?{login.query}&type=get_live_streams&cat_id={shown.id}"
-                items.append((shown.name, "", str(shown.id), "playlist_url", url))
-        text = enigma2(account.username, items, _base64)
+                items.append((shown.name, "", "", str(shown.id), "playlist_url", url))
+        text = await asyncio.to_thread(enigma2, account.username, items, _base64)
         return Response(200, text.encode(), "text/xml; charset=utf-8", _PRIVATE)
 
     # -- live --
@@ -277,11 +291,22 @@ class XtreamEndpoints:
         segments = request.segments
         rest = segments[1:] if segments[0] == "live" else segments
         login = Login("", "", rest[0]) if len(rest) == 2 else Login(rest[0], rest[1])
+        return self._live(login, rest[-1], request, exchange)
+
+    def live_by_query(self, request: Request, exchange: Exchange) -> Answer:
+        """The same as `username`, `password`, `stream` and `extension` (§2.1)."""
+        asked = parameters(request)
+        name, extension = asked.get("stream", ""), asked.get("extension", "")
+        if extension:
+            name = f"{name}.{extension}"
+        return self._live(login_of(asked), name, request, exchange)
+
+    def _live(self, login: Login, name: str, request: Request, exchange: Exchange) -> Answer:
         account = self._accounts.verified(login.username, login.password)
         if account is not None:
-            self._play(account, rest[-1], request, exchange)
+            self._play(account, name, request, exchange)
             return None
-        return self._verify_and_play(login, rest[-1], request, exchange)
+        return self._verify_and_play(login, name, request, exchange)
 
     async def _verify_and_play(
         self, login: Login, name: str, request: Request, exchange: Exchange
@@ -330,8 +355,8 @@ class XtreamEndpoints:
 
 
 def parameters(request: Request) -> dict[str, str]:
-    """Query and form of a request as one (§2.2); the query wins. A body that is no form says
-    nothing, and is no error either.
+    """Query and form of a request as one (§2.2); of the query wins what is not empty. What a path
+    holds of them wins over both. A body that is no form says nothing, and is no error either.
     """
     found: dict[str, str] = {}
     kind = request.headers.get("content-type", "")
@@ -341,7 +366,18 @@ def parameters(request: Request) -> dict[str, str]:
         except ValueError:
             pairs = []
         found = dict(reversed(pairs))
-    return found | request.query
+    for name, value in request.query.items():
+        if value or name not in found:
+            found[name] = value
+    first, *rest = request.segments or ("",)
+    if first == "xmltv.php.gz":
+        found["gzip"] = "1"
+    elif first in _PATH_FORMS and len(rest) > 1:
+        found.pop("token", None)
+        found.update(zip(("username", "password", _PATH_FORMS[first]), rest, strict=False))
+        if first == "epg":
+            found["gzip"] = str(int(rest[2:] == ["gz"]))
+    return found
 
 
 def login_of(asked: Mapping[str, str]) -> Login:
@@ -366,6 +402,12 @@ def _category(asked: Mapping[str, str]) -> int | None:
 
 def _json(value: Any) -> Response:
     return Response(200, orjson.dumps(value), _JSON, _PRIVATE)
+
+
+def _is_known(etag: str, request: Request) -> bool:
+    """RFC 9110 §13.1.2: a list of tags, weak or not, or any."""
+    said = request.headers.get("if-none-match", "").strip()
+    return said == "*" or etag in _TAG.findall(said)
 
 
 def _packed(

@@ -23,7 +23,7 @@ from rawstream.catalogue import Catalogue, View
 from rawstream.errors import StateError
 from rawstream.guide import document
 from rawstream.m3u import M3uWriter
-from rawstream.xtream_shapes import category_rows, panel_channels, stream_rows
+from rawstream.xtream_shapes import categories_of, category_rows, panel_channels, stream_rows
 
 # stands in a built list where something of the request belongs; no name holds a control character
 _STREAM, _GUIDE = "\x02", "\x03"
@@ -96,11 +96,20 @@ class XtreamLists:
         return await self._once((view.key, "panel"), build)
 
     async def m3u(
-        self, view: View, *, plus: bool, extension: str, stream_prefix: str, guide_url: str
+        self,
+        view: View,
+        *,
+        plus: bool,
+        extension: str,
+        stream_prefix: str,
+        guide_url: str,
+        kodi: bool = True,
     ) -> bytes:
-        """A channel list (§6.2). `stream_prefix`: what stands before an id in its URL."""
+        """A channel list (§6.2). `stream_prefix`: what stands before an id in its URL. `kodi`:
+        with #KODIPROP lines.
+        """
         built = await self._once(
-            (view.key, "m3u", plus, extension), lambda: _m3u(view, plus, extension)
+            (view.key, "m3u", plus, extension, kodi), lambda: _m3u(view, plus, extension, kodi)
         )
         return built.body.replace(_STREAM.encode(), stream_prefix.encode()).replace(
             _GUIDE.encode(), guide_url.replace('"', "%22").encode()
@@ -135,14 +144,15 @@ def _finished(build: Callable[[], bytes]) -> Built:
     return Built(body, packed, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-def _m3u(view: View, plus: bool, extension: str) -> bytes:
+def _m3u(view: View, plus: bool, extension: str, kodi: bool) -> bytes:
     writer = M3uWriter(plus=plus)
-    names = {category.id: category.name for category in view.categories}
-    other = view.categories[-1].name if view.categories else ""
+    shown = categories_of(view.categories)
+    # spares Kodi its probes (§9.4)
+    properties = {"mimetype": "video/mp2t"} if kodi else {}
     # not by the writer: it would blank the mark
     parts = [f'#EXTM3U url-tvg="{_GUIDE}" x-tvg-url="{_GUIDE}"\n' if plus else "#EXTM3U\n"]
     for number, channel in enumerate(view.channels, 1):
-        groups = [names[category] for category in channel.categories if category in names]
+        groups = [category.name for category in shown(channel)]
         attributes = {
             "tvg-id": channel.guide_id,
             "tvg-name": channel.name,
@@ -155,9 +165,8 @@ def _m3u(view: View, plus: bool, extension: str) -> bytes:
             writer.head(
                 channel.name,
                 attributes,
-                groups=groups[:1] or [other],
-                # spares Kodi its probes (§9.4); others pass over it
-                kodi_properties={"mimetype": "video/mp2t"},
+                groups=groups[:1],
+                kodi_properties=properties,
             )
         )
         parts.append(f"{_STREAM}{channel.id}{extension}\n")

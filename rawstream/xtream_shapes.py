@@ -112,18 +112,31 @@ def category_rows(categories: Iterable[Category]) -> list[dict[str, Any]]:
     ]
 
 
+def categories_of(
+    categories: Iterable[Category],
+) -> Callable[[Channel], list[Category]]:
+    """Of a channel its categories among these, its own order kept; the last of these for one that
+    is in none, since players demand one (§3.3).
+    """
+    shown = {category.id: category for category in categories}
+    other = list(shown.values())[-1:]
+
+    def found(channel: Channel) -> list[Category]:
+        return [shown[own] for own in channel.categories if own in shown] or other
+
+    return found
+
+
 def stream_rows(
     channels: Sequence[Channel],
     categories: Iterable[Category],
     is_adult: Callable[[Channel], bool],
 ) -> list[dict[str, Any]]:
     """One row per channel (§3.3). `num` counts from 1 in the order of the line-up."""
-    shown = [category.id for category in categories]
-    known = set(shown)
-    fallback = shown[-1] if shown else 0
+    shown = categories_of(categories)
     rows = []
     for number, channel in enumerate(channels, 1):
-        own = [category for category in channel.categories if category in known] or [fallback]
+        own = [category.id for category in shown(channel)] or [0]
         rows.append(
             {
                 "num": number,
@@ -204,21 +217,22 @@ def panel_channels(
 
 
 def enigma2(
-    title: str, items: Iterable[tuple[str, str, str, str, str]], encode: Callable[[str], str]
+    title: str, items: Iterable[tuple[str, str, str, str, str, str]], encode: Callable[[str], str]
 ) -> str:
     """The XML of old Enigma2 plugins (§3.12).
 
-    `items`: name, description, category id, then the tag (`playlist_url`: descend, `stream_url`:
-    play) and its URL. `encode`: base64.
+    `items`: name, description, logo ('' without one), category id, then the tag (`playlist_url`:
+    descend, `stream_url`: play) and its URL. `encode`: base64.
     """
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<items>\n',
         f"<playlist_name><![CDATA[{_cdata(title)}]]></playlist_name>\n",
     ]
-    for name, description, category, tag, url in items:
+    for name, description, logo, category, tag, url in items:
+        image = f"<desc_image><![CDATA[{_cdata(logo)}]]></desc_image>" if logo else ""
         parts.append(
             f"<channel><title>{encode(name)}</title><description>{encode(description)}"
-            f"</description><category_id>{escape(category)}</category_id>"
+            f"</description>{image}<category_id>{escape(category)}</category_id>"
             f"<{tag}><![CDATA[{_cdata(url)}]]></{tag}></channel>\n"
         )
     parts.append("</items>\n")

@@ -179,6 +179,67 @@ def test_a_refusal_of_the_hub_becomes_its_status_with_retry_after() -> None:
     assert dict(answer.headers)["Retry-After"] == "3"
 
 
+# -- players' paths --
+
+
+class Named:
+    """Instead of the players' handlers: each says its own name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "nothing":
+            return lambda _request, _exchange: Response(404, b"nothing")
+        return lambda _request, _exchange: Response(200, name.encode())
+
+
+@pytest.mark.parametrize(
+    ("target", "handler"),
+    [
+        ("/player_api.php?x=1", "player_api"),
+        ("/player_api/u/p", "player_api"),
+        ("/player_api/u/p/get_live_streams", "player_api"),
+        ("/player_api/u/5", "player_api"),
+        ("/playlist/u/p", "get_php"),
+        ("/playlist/u/5", "get_php"),
+        ("/playlist/u/p/m3u_plus", "get_php"),
+        ("/epg/u/p", "xmltv_php"),
+        ("/epg/u/p/gz", "xmltv_php"),
+        ("/xmltv.php.gz?x=1", "xmltv_php"),
+        ("/streaming/live.php?x=1", "live_by_query"),
+        ("/streaming/clients_live.php?x=1", "live_by_query"),
+        ("/live/u/p/5.ts", "live"),
+        ("/live/token/5.ts", "live"),
+        ("/u/p/5", "live"),
+        ("/u/p/5.ts", "live"),
+        ("/movie/u/p/5.mkv", "nothing"),
+        ("/timeshift/u/p/60/2026-01-01:10-00/5.ts", "nothing"),
+        ("/streaming/timeshift.php?x=1", "nothing"),
+        ("/u/p/x", "no such page\n"),
+        ("/u/p/5x", "no such page\n"),
+        ("/u/p/5.", "no such page\n"),
+        ("/u/p/5.t/s", "no such page\n"),
+        ("/u/p/%D9%A3", "no such page\n"),
+        ("/status/p/5", "no such page\n"),
+        ("/timeshift/p/5", "no such page\n"),
+    ],
+)
+def test_a_players_path_has_its_handler_and_may_be_read_by_any_page(
+    target: str, handler: str
+) -> None:
+    config = Config()
+    where = Router(
+        config,
+        cast(Any, ShownHub(())),
+        cast(Any, ShownServer()),
+        started_at=0.0,
+        xtream=cast(Any, Named()),
+    )
+    answer = ask(where, target, peer=STRANGER)
+    assert answer is not None
+    assert answer.body.decode() == handler
+    if answer.body != b"no such page\n":
+        assert dict(answer.headers)["Access-Control-Allow-Origin"] == "*"
+
+
 # -- who asks --
 
 TRUSTED = (ipaddress.ip_network(f"{PROXY}/32"), ipaddress.ip_network("127.0.0.0/8"))

@@ -85,7 +85,9 @@ async def test_every_kick_is_newer_than_the_last_and_a_change_is_none(store: Sto
     assert found.kicked_at == 1002
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "a:b", "live", "HLS", "é", "a" * 65])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a/b", "a:b", "live", "HLS", "playlist", "é", "a" * 65]
+)
 def test_names_that_break_players_or_our_own_urls_are_refused(name: str) -> None:
     with pytest.raises(ConfigError):
         check_name(name)

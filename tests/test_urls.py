@@ -27,6 +27,7 @@ def url(peer: str = "192.0.2.9", public: Base | None = None, **headers: str) -> 
         ('x"><script>', "http://127.0.0.1:58055"),
         ("a@b", "http://127.0.0.1:58055"),
         ("a:99999", "http://a"),
+        ("a:", "http://a"),
     ],
 )
 def test_the_host_header_says_it(host: str, expected: str) -> None:
@@ -64,6 +65,25 @@ def test_a_trusted_proxy_is_believed() -> None:
     forwarded = 'for=1.2.3.4;proto=https;host="tv.example.org:8443", for=10.0.0.1'
     assert url("10.0.0.1", host="b", forwarded=forwarded) == "https://tv.example.org:8443"
     assert url("::ffff:10.0.0.1", host="b", x_forwarded_proto="https") == "https://b"
+
+
+@pytest.mark.parametrize("said", ["1" * 5000, "٣", "²", "0", "65536", "-1", "443x", ""])
+def test_a_forwarded_port_that_is_none_counts_as_not_said(said: str) -> None:
+    assert url("10.0.0.1", host="b", x_forwarded_port=said) == "http://b"
+
+
+def test_a_port_that_came_with_the_host_beats_the_forwarded_one() -> None:
+    assert url("10.0.0.1", host="b:81", x_forwarded_port="82") == "http://b:81"
+    assert url("10.0.0.1", host="b:0", x_forwarded_port="82") == "http://b:82"
+    forwarded = {"x_forwarded_host": "tv:83", "x_forwarded_port": "82"}
+    assert url("10.0.0.1", host="b:81", **forwarded) == "http://tv:83"
+
+
+@pytest.mark.parametrize("host", ["", "a@b", 'x"><script>'])
+def test_a_host_that_is_none_takes_nothing_from_what_else_the_proxy_says(host: str) -> None:
+    said = {"x_forwarded_proto": "https", "x_forwarded_prefix": "/tv"}
+    assert url("10.0.0.1", host=host, **said) == "https://127.0.0.1:58055/tv"
+    assert url("10.0.0.1", host="b", x_forwarded_host=host, **said) == "https://b/tv"
 
 
 def test_what_a_proxy_says_wrongly_counts_as_not_said() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import inspect
 import re
 import time
@@ -17,11 +18,11 @@ from guides import HOUR, add_guide, guide, show
 from test_accounts import FakePasswords
 
 from rawstream.accounts import Accounts
-from rawstream.catalogue import LiveCatalogue
+from rawstream.catalogue import UNSORTED, Catalogue, LiveCatalogue
 from rawstream.config import Config
 from rawstream.errors import ViewerError
 from rawstream.http1 import Request, Response
-from rawstream.records import Account, Channel, ChannelSource
+from rawstream.records import Account, Category, Channel, ChannelSource
 from rawstream.store import Store
 from rawstream.xtream import Login, XtreamEndpoints, parameters
 
@@ -59,10 +60,11 @@ class Door:
         catalogue: LiveCatalogue,
     ) -> None:
         self.endpoints = endpoints
+        self.catalogue = catalogue
         self.hub = hub
         self.accounts = accounts
         self.store = store
-        self.catalogue = catalogue
+        self.passwords: Any = accounts._passwords
         self.exchange = FakeExchange()
 
     async def ask(
@@ -88,7 +90,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Door]:
     store = await Store.open(tmp_path)
     await store.accounts.add(Account(0, "ana", "pw", token="tok3n"))
     await store.accounts.add(Account(0, "old", "pw", expires_at=1))
@@ -98,7 +100,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         await store.lineup.add_channel(
             Channel(0, name, categories=(news.id,), sources=(ChannelSource("unknown", "a" * 40),))
         )
-    config = Config()
+    config = Config(**getattr(request, "param", {}))
     passwords: Any = FakePasswords()
     accounts = Accounts(store.accounts, passwords, config)
     await accounts.reload()
@@ -163,8 +165,8 @@ async def test_row_18_the_form_may_hold_the_login(door: Door) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     found = await door.api("", method="POST", headers=headers, body=LOGIN.encode())
     assert found["user_info"]["auth"] == 1
-    request = Request("POST", "/?a=1", headers, body=b"a=2&b=3")
-    assert parameters(request) == {"a": "1", "b": "3"}
+    request = Request("POST", "/?a=1&c=&d=", headers, body=b"a=2&b=3&c=4")
+    assert parameters(request) == {"a": "1", "b": "3", "c": "4", "d": ""}
 
 
 async def test_row_21_failures(door: Door) -> None:
@@ -178,6 +180,41 @@ async def test_row_21_failures(door: Door) -> None:
         (door.endpoints.get_php, "username=old&password=pw", 403),
     ):
         assert (await door.ask(handler, f"/?{query}")).status == status
+
+
+async def test_a_login_that_must_wait_is_told_so_in_json(door: Door) -> None:
+    door.passwords.failure = ViewerError(503, "too many logins at once", retry_after=2)
+    answer = await door.ask(door.endpoints.player_api, f"/?{LOGIN}&action=get_live_streams")
+    assert (answer.status, answer.content_type) == (503, "application/json")
+    assert dict(answer.headers)["Retry-After"] == "2"
+    info = orjson.loads(answer.body)["user_info"]
+    assert (info["auth"], info["message"]) == (0, "too many logins at once")
+
+
+async def test_what_a_login_by_token_is_told_of_itself_plays(door: Door) -> None:
+    info = (await door.api("token=tok3n"))["user_info"]
+    assert await door.play(f"/live/{info['username']}/{info['password']}/1.ts") == 0
+    login = f"username={info['username']}&password={info['password']}"
+    assert len(await door.api(f"{login}&action=get_live_streams")) == 2
+    again = (await door.api("username=tok3n&password=tok3n"))["user_info"]
+    assert await door.play(f"/live/{again['username']}/{again['password']}/1.ts") == 0
+    assert door.passwords.checks == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/player_api/ana/pw", "/player_api/ana/pw/get_profile", "/player_api/ana/pw?token=no"],
+)
+async def test_the_path_may_hold_the_login(door: Door, path: str) -> None:
+    answer = await door.ask(door.endpoints.player_api, path)
+    assert orjson.loads(answer.body)["user_info"]["auth"] == 1
+    answer = await door.ask(door.endpoints.player_api, "/player_api/ana/pw/get_live_streams")
+    assert len(orjson.loads(answer.body)) == 2
+    plain = await door.ask(door.endpoints.get_php, "/playlist/ana/pw/m3u")
+    assert plain.body.startswith(b"#EXTM3U\n")
+    full = await door.ask(door.endpoints.get_php, "/playlist/ana/pw")
+    assert full.body.startswith(b"#EXTM3U url-tvg=")
+    assert (await door.ask(door.endpoints.get_php, "/playlist/ana/no")).status == 403
 
 
 async def test_an_expired_account_may_see_that_it_is(door: Door) -> None:
@@ -211,6 +248,19 @@ SIX = (
 async def test_row_4_every_spelling_plays(door: Door, target: str) -> None:
     assert await door.play(target) == 0
     assert door.hub.watched == [("One", "ana")]
+
+
+@pytest.mark.parametrize(
+    "query", ["&stream=1", "&stream=1&extension=ts", "&stream=1.ts", "&stream=1&extension="]
+)
+@pytest.mark.parametrize("login", [LOGIN, "token=tok3n"])
+async def test_a_query_plays_as_a_path_does(door: Door, query: str, login: str) -> None:
+    target = f"/streaming/live.php?{login}{query}"
+    assert (await door.ask(door.endpoints.live_by_query, target)).status == 0
+    assert door.hub.watched == [("One", "ana")]
+    for wrong, status in (("&stream=1&extension=m3u8", 404), ("&stream=", 404), ("", 404)):
+        target = f"/streaming/live.php?{login}{wrong}"
+        assert (await door.ask(door.endpoints.live_by_query, target)).status == status
 
 
 @pytest.mark.parametrize("target", SIX)
@@ -264,10 +314,30 @@ async def test_row_26_the_guide_is_cached_and_packed(door: Door) -> None:
     first = await door.ask(door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}")
     assert first.body.startswith(b"<?xml")
     tag = dict(first.headers)["ETag"]
-    again = await door.ask(
-        door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}", headers={"if-none-match": tag}
-    )
-    assert (again.status, again.body) == (304, b"")
+    for said, status in (
+        (tag, 304),
+        (f"W/{tag}", 304),
+        (f'"x", W/"y,z",{tag}', 304),
+        ("*", 304),
+        (tag.strip('"'), 200),
+        (f'{tag[:-2]}"', 200),
+        ('"x"', 200),
+    ):
+        again = await door.ask(
+            door.endpoints.xmltv_php, f"/xmltv.php?{LOGIN}", headers={"if-none-match": said}
+        )
+        assert again.status == status, said
+
+
+@pytest.mark.parametrize(
+    "target", [f"/xmltv.php?{LOGIN}&gzip=1", f"/xmltv.php.gz?{LOGIN}", "/epg/ana/pw/gz"]
+)
+async def test_row_26_a_guide_is_a_packed_file_for_who_wants_one(door: Door, target: str) -> None:
+    plain = await door.ask(door.endpoints.xmltv_php, "/epg/ana/pw")
+    assert plain.body.startswith(b"<?xml")
+    answer = await door.ask(door.endpoints.xmltv_php, target)
+    assert (answer.status, answer.content_type) == (200, "application/gzip")
+    assert gzip.decompress(answer.body) == plain.body
 
 
 async def test_a_head_of_the_guide_builds_nothing(door: Door) -> None:
@@ -321,6 +391,29 @@ async def test_enigma2_descends_and_plays(door: Door) -> None:
         door.endpoints.enigma2_php, f"/enigma2.php?{LOGIN}&type=get_live_streams&cat_id=1"
     )
     assert below.body.count(b"<stream_url>") == 2
+
+
+async def test_enigma2_finds_a_channel_in_each_of_its_categories(door: Door) -> None:
+    categories = [Category(3, "News"), Category(4, "Sport")]
+    door.catalogue.current = Catalogue(
+        9,
+        [Channel(1, "One", logo="http://l/1", categories=(3, 4)), Channel(2, "Two")],
+        categories,
+    )
+    found = {}
+    for category in (3, 4, UNSORTED.id, 99, 0):
+        target = f"/enigma2.php?{LOGIN}&type=get_live_streams&cat_id={category}"
+        body = (await door.ask(door.endpoints.enigma2_php, target)).body
+        found[category] = [number for number in (1, 2) if b"/%d.ts]" % number in body]
+        assert (b"<desc_image><![CDATA[http://l/1]]>" in body) == (1 in found[category])
+    assert found == {3: [1], 4: [1], UNSORTED.id: [2], 99: [], 0: [1, 2]}
+
+
+@pytest.mark.parametrize("door", [{"kodi_properties": False}], indirect=True)
+async def test_lines_for_kodi_may_be_left_out(door: Door) -> None:
+    answer = await door.ask(door.endpoints.get_php, f"/get.php?{LOGIN}")
+    assert b"#KODIPROP" not in answer.body
+    assert b"/live/ana/pw/1.ts" in answer.body
 
 
 async def test_lists_are_packed_for_those_who_take_it(door: Door) -> None:

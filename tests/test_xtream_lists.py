@@ -31,13 +31,14 @@ CATALOGUE = Catalogue(
 VIEW = CATALOGUE.visible(Account(1, "ana", ""))
 
 
-async def m3u(plus: bool = True, user: str = "ana") -> str:
+async def m3u(plus: bool = True, user: str = "ana", **more: bool) -> str:
     body = await XtreamLists(NOWHERE).m3u(
         VIEW,
         plus=plus,
         extension=".ts",
         stream_prefix=f"http://h/live/{user}/pw/",
         guide_url=f"http://h/xmltv.php?username={user}",
+        **more,
     )
     return body.decode()
 
@@ -63,6 +64,11 @@ async def test_row_22_the_list_reads_back() -> None:
     for line in text.splitlines():
         if line.startswith("#EXTINF"):
             assert line.rpartition('",')[0].rpartition(' group-title="')[1], "group-title is last"
+
+
+async def test_lines_for_kodi_are_one_per_channel_and_may_be_left_out() -> None:
+    assert (await m3u()).count("#KODIPROP:mimetype=video/mp2t\n") == 39
+    assert "#KODIPROP" not in await m3u(kodi=False)
 
 
 async def test_a_plain_list_has_names_and_urls_only() -> None:

@@ -12,6 +12,7 @@ from rawstream.urls import Base
 from rawstream.xtream_shapes import (
     NO_SERIES,
     account_object,
+    categories_of,
     category_rows,
     enigma2,
     panel_channels,
@@ -74,6 +75,14 @@ def test_row_11_the_categories() -> None:
     ]
 
 
+def test_a_channel_is_in_what_is_shown_of_its_categories_or_in_the_last() -> None:
+    news, other = Category(3, "News"), Category(9, "Other")
+    found = categories_of([news, other])
+    assert found(Channel(1, "x", categories=(7, 9, 3))) == [other, news]
+    assert found(Channel(1, "x", categories=(7,))) == found(Channel(1, "x")) == [other]
+    assert categories_of([])(Channel(1, "x", categories=(7,))) == []
+
+
 def test_row_17_an_unknown_series_has_all_three_keys() -> None:
     assert NO_SERIES == {"seasons": [], "info": {"name": None}, "episodes": {}}
 
@@ -101,7 +110,9 @@ def test_what_enigma2_reads_is_xml_whatever_a_name_is(name: str) -> None:
         return base64.b64encode(text.encode()).decode()
 
     url = "http://h/?a=1&b=]]>"
-    root = ElementTree.fromstring(enigma2(name, [(name, "", "3", "stream_url", url)], encode))
+    items = [(name, "", url, "3", "stream_url", url), (name, "", "", "3", "stream_url", url)]
+    root = ElementTree.fromstring(enigma2(name, items, encode))
     assert root.findtext("playlist_name") == name
     assert root.findtext("channel/stream_url") == url
+    assert [image.text for image in root.findall("channel/desc_image")] == [url]
     assert base64.b64decode(root.findtext("channel/title") or "").decode() == name
