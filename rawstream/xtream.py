@@ -269,7 +269,7 @@ class XtreamEndpoints:
         if kind == "get_live_streams":
             categories = categories_of(view.categories)
             for channel in view.channels:
-                own = [str(shown.id) for shown in categories(channel)]
+                own = [str(shown.id) for shown in categories(channel)] or ["0"]
                 if category in ("", "0", *own):
                     at = category if category in own else own[0]
                     url = f"{base}/live/{login.path}/{channel.id}.ts"

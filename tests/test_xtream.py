@@ -407,6 +407,10 @@ async def test_enigma2_finds_a_channel_in_each_of_its_categories(door: Door) -> 
         found[category] = [number for number in (1, 2) if b"/%d.ts]" % number in body]
         assert (b"<desc_image><![CDATA[http://l/1]]>" in body) == (1 in found[category])
     assert found == {3: [1], 4: [1], UNSORTED.id: [2], 99: [], 0: [1, 2]}
+    door.catalogue.current = Catalogue(10, [Channel(1, "One", categories=(77,))])
+    target = f"/enigma2.php?{LOGIN}&type=get_live_streams"
+    body = (await door.ask(door.endpoints.enigma2_php, target)).body
+    assert b"<category_id>0<" in body, "a category that is gone"
 
 
 @pytest.mark.parametrize("door", [{"kodi_properties": False}], indirect=True)
