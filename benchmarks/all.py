@@ -30,6 +30,10 @@ PROGRAMS: dict[str, tuple[list[str], bool]] = {
     ),
     "latency": (["--floor-p50-ms", "2", "--floor-p99-ms", "10"], True),
     "join": (["--floor-first-byte-ms", "20", "--floor-picture-ms", "150"], True),
+    "import_list": (
+        ["--floor-seconds", "3", "--floor-memory", "60", "--floor-gap-ms", "150"],
+        True,
+    ),
     "stall": (["--floor-gap-ms", "150", "--floor-lost", "0"], True),
 }
 
@@ -59,7 +63,7 @@ def main() -> int:
         verdicts.append((name, verdict, time.monotonic() - began))
         print(flush=True)
     for name, verdict, seconds in verdicts:
-        print(f"  {name:10} {verdict:15} {seconds:5.0f} s")
+        print(f"  {name:11} {verdict:15} {seconds:5.0f} s")
     return 0 if all(verdict == "ok" for _, verdict, _ in verdicts) else 1
 
 

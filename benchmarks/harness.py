@@ -277,17 +277,19 @@ def start_server(
     source_port: int,
     seconds: float,
     environment: dict[str, str] | None = None,
+    data: Path | None = None,
 ) -> Server:
     """Start a server that serves the channel of `source_port`.
 
     `kind`: `rawstream`, `epoll[:chunk]`, `aiohttp[:chunk]`, `starlette[:chunk]`, the chunk in
-    bytes. `environment`: settings of rawstream; the others don't look at it.
+    bytes. `environment`: settings of rawstream; the others don't look at it. `data`: its data
+    directory, else one of its own.
     """
     name, _, size = kind.partition(":")
     source_url = f"http://127.0.0.1:{source_port}/channel.ts"
     path = STREAM_PATH
     if name == "rawstream":
-        data = Path(tempfile.mkdtemp(prefix="data-", dir=folder))
+        data = data or Path(tempfile.mkdtemp(prefix="data-", dir=folder))
         command = [sys.executable, "-m", "rawstream", "serve", "--host", "127.0.0.1", "--port", "0"]
         command += ["--engine", "http://127.0.0.1:1", "--data", str(data)]
         path = f"{STREAM_PATH}?url={quote(source_url, safe='')}"
