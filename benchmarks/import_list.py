@@ -91,16 +91,17 @@ def bare_seconds(numbers: Sequence[int], folder: Path) -> float:
     prepare(path, create=True)
     channels = [
         (
-            *(n, f"Channel {n} HD", n, f"http://logos.example/{n}.png", f"channel{n}.example"),
+            *(n + 1, f"Channel {n} HD", n, f"http://logos.example/{n}.png", f"channel{n}.example"),
             f"direct:http://panel.example:8080/live/user/password/{n}.ts\nchannel{n}.example"
             f"\tchannel {n} hd\nchannel {n} hd\tGroup {n % GROUPS}",
         )
         for n in numbers
     ]
     sources = [
-        (n, 0, "direct", f"http://panel.example:8080/live/user/password/{n}.ts") for n in numbers
+        (n + 1, 0, "direct", f"http://panel.example:8080/live/user/password/{n}.ts")
+        for n in numbers
     ]
-    groups = [(n, 0, n % GROUPS + 1) for n in numbers]
+    groups = [(n + 1, 0, n % GROUPS + 1) for n in numbers]
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         began = time.monotonic()

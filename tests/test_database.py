@@ -187,8 +187,9 @@ async def test_who_is_cancelled_waits_for_the_work_that_has_begun(tmp_path: Path
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(await db.read("SELECT * FROM settings")) == 1
+    kept = await db.read("SELECT * FROM settings")
     await db.close()
+    assert len(kept) == 1
 
 
 def _read_only_kept(path: Path) -> list[str]:
