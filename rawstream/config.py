@@ -106,6 +106,7 @@ class Timeouts(BaseModel):
     # -- reading a source --
     source_connect_seconds: Seconds = 5.0  # a direct source that does not accept
     source_head_seconds: Seconds = 15.0  # a direct source that accepts and says nothing
+    hls_segment_seconds: Seconds = 30.0  # a playlist, key or segment that trickles
     silence_look_seconds: Seconds = 2.0  # nobody: when a silent source is asked for its state
     silence_act_seconds: Seconds = 5.5  # a silent source: it is left for the next rung
     # nobody: how long a new source may replay what was shown before it is restamped instead
@@ -201,6 +202,10 @@ class Limits(BaseModel):
     password_queue: int = Field(default=64, ge=1, le=1 << 30)  # waiting to be checked; 503 above
     history_rows: int = Field(default=10_000, ge=0, le=1 << 30)
 
+    # -- HLS sources --
+    hls_playlist_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=1 << 30)
+    hls_segment_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, le=1 << 32)
+
     # -- lists and guides --
     # what players ask for, kept ready
     built_lists_bytes: int = Field(default=256 * 1024 * 1024, ge=0, le=1 << 40)
@@ -280,6 +285,7 @@ class Config(BaseSettings):
     ace_networks: Networks = tuple(map(_network, PRIVATE_NETWORKS))
     operator_networks: Networks = tuple(map(_network, LOOPBACK_NETWORKS))
     trusted_proxies: Networks = ()
+    fetch_networks: Networks = ()  # lists, guides and direct sources; empty: see fetch_policy
     public_url: str = ""  # what players are told; empty: what they asked for
     adult_hidden: bool = False  # adult categories are hidden from every account
     kodi_properties: bool = (

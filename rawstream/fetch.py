@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -49,6 +49,7 @@ class Fetched:
     announced: bool = True
     not_modified: bool = False
     size_bytes: int = 0
+    public: bool = False  # a public address led there: what it names must not be private
 
 
 class _Judged(AbstractResolver):
@@ -90,6 +91,8 @@ async def fetch(
     last_modified: str = "",
     into: BinaryIO | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    byte_range: tuple[int, int] | None = None,
+    came_from_public: bool = False,
     redirects: int = 5,
 ) -> Fetched:
     """A document of at most `limit_bytes`, counted as they are sent.
@@ -97,17 +100,23 @@ async def fetch(
     `headers`: more of them, sent to the URL's own origin only. `etag`, `last_modified`: of the
     document the caller has. `into`: a file that takes the body, written to off the loop; after an
     error it holds a part. `progress` is called with the bytes so far and those announced.
+    `byte_range`: offset and length of the part wanted, not with `into`. `came_from_public`: the URL
+    was named by a document from a public address.
 
     Raises UpstreamTimeout, UpstreamError: not allowed, not there, no answer, too long; StateError
     where `into` can't be written. Nothing of the URL but what may be shown is in it.
     """
-    label, public = shown_url(url), False
+    label, public = shown_url(url), came_from_public
     asked = {"User-Agent": user_agent or USER_AGENT, "Accept-Encoding": "gzip"}
     if etag:
         asked["If-None-Match"] = etag
     if last_modified:
         asked["If-Modified-Since"] = last_modified
-    hop = _Hop(label, limit_bytes, read_seconds, into, progress)
+    if byte_range is not None:
+        offset, length = byte_range
+        asked["Range"] = f"bytes={offset}-{offset + length - 1}"
+        asked["Accept-Encoding"] = "identity"  # of what is packed no part can be had
+    hop = _Hop(label, limit_bytes, read_seconds, into, progress, byte_range)
     try:
         own = _origin(url)
         async with asyncio.timeout(total_seconds):
@@ -117,7 +126,7 @@ async def fetch(
                 more = headers if headers and _origin(url) == own else {}
                 found = await hop.ask(url, allowed.addresses, {**asked, **more})
                 if isinstance(found, Fetched):
-                    return found
+                    return replace(found, public=public)
                 url = urljoin(url, found)
     except TimeoutError as error:
         raise UpstreamTimeout("read", label, "took too long") from error
@@ -141,7 +150,9 @@ class _Hop:
         read_seconds: float,
         into: BinaryIO | None,
         progress: Callable[[int, int | None], None] | None,
+        byte_range: tuple[int, int] | None = None,
     ) -> None:
+        self._byte_range = byte_range
         self._label = label
         self._limit_bytes = limit_bytes
         self._read_seconds = read_seconds
@@ -169,13 +180,19 @@ class _Hop:
                 return answer.headers["Location"]
             conditional = "If-None-Match" in headers or "If-Modified-Since" in headers
             not_modified = answer.status == 304 and conditional
-            if answer.status != 200 and not not_modified:
+            part = answer.status == 206 and self._byte_range is not None
+            if answer.status != 200 and not not_modified and not part:
                 raise UpstreamError(
                     "head", self._label, f"answered {answer.status}", status=answer.status
                 )
             complete = not_modified or await self._take(answer)
+            body = b"".join(self._held)
+            if self._byte_range is not None:
+                offset, length = self._byte_range
+                body = body[:length] if part else body[offset : offset + length]
+                complete = complete and len(body) == length
             return Fetched(
-                b"".join(self._held),
+                body,
                 complete,
                 url,
                 answer.charset or "",

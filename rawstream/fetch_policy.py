@@ -12,10 +12,11 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from rawstream.config import Network
 from rawstream.errors import UpstreamError
 
 _LOOK_UPS_AT_ONCE = 32
@@ -43,12 +44,17 @@ class FetchPolicy:
 
     Never link-local, metadata, unspecified, multicast or reserved ones, never our own ports, never
     the engines; after a public address a redirect never leads to a private one. `own_ports()`:
-    those we listen on, on any address of this machine.
+    those we listen on, on any address of this machine. `networks`: only from these, where there
+    are any.
     """
 
     def __init__(
-        self, engine_urls: Iterable[str], own_ports: Callable[[], Collection[int]]
+        self,
+        engine_urls: Iterable[str],
+        own_ports: Callable[[], Collection[int]],
+        networks: Sequence[Network] = (),
     ) -> None:
+        self._networks = networks
         self._engines = [(parts.hostname, parts.port) for parts in map(urlsplit, engine_urls)]
         self._own_ports = own_ports
 
@@ -90,6 +96,8 @@ class FetchPolicy:
             or (ip.version == 4 and (ip.is_reserved or ip in _THIS_NETWORK))
         ):
             return "this address is not fetched from"
+        if self._networks and not any(ip in network for network in self._networks):
+            return "this address is not in fetch_networks"
         ours = port in self._own_ports()
         if not ours and not engines:
             return None

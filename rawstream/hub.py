@@ -11,13 +11,16 @@ one door where that question will be asked.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 from rawstream.channels import (
     ChannelSnapshot,
@@ -33,11 +36,12 @@ from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState, Kin
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
 from rawstream.fetch_policy import FetchPolicy
+from rawstream.hls_source import WebSource
 from rawstream.journal import StopJournal
 from rawstream.mux import batch_windows
 from rawstream.protocol import Exchange, Request
 from rawstream.records import Channel, ChannelSource
-from rawstream.sources import DirectSource, EngineSource, Source
+from rawstream.sources import EngineSource, Source
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
 _RATE_SWEEPS = 3  # over which the outgoing rate is measured
 _FAILURES_REMEMBERED = 1000
-_PLAYABLE = frozenset(("content_id", "infohash", "unknown", "url", "magnet", "direct"))
+_PLAYLIST = re.compile(r"\.m3u8?$", re.I)
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 # Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
@@ -82,7 +86,7 @@ class ChannelHub:
             limits=config.limits,
             journal=journal,
         )
-        self._policy = FetchPolicy(config.engines, own_ports)
+        self._policy = FetchPolicy(config.engines, own_ports, config.fetch_networks)
         # -- who runs what --
         self._channels: dict[LiveChannel, None] = {}
         self._by_ref: dict[ContentRef, LiveChannel] = {}
@@ -229,9 +233,9 @@ class ChannelHub:
         """`watch`, for a channel of the line-up: all its sources take their turn. Raises
         ChannelUnavailable, for one without a source as well.
         """
-        ways = [source for source in channel.sources if source.kind in _PLAYABLE]
+        ways = channel.sources
         if not ways:
-            raise ChannelUnavailable("this channel has no source that can be played")
+            raise ChannelUnavailable("this channel has no source")
         self.watch(
             _ref_of(ways[0]),
             exchange,
@@ -328,12 +332,26 @@ class ChannelHub:
         for way in ways:
             way_ref = _ref_of(way)
             infohash = channel.infohash if way_ref == ref else self.pool.known_infohash(way_ref)
-            found.append(self._source(way_ref, infohash, way.headers))
+            found.append(self._source(way_ref, infohash, way.headers, playlist=way.kind == "hls"))
         return found
 
-    def _source(self, ref: ContentRef, infohash: str | None, headers: Headers = ()) -> Source:
+    def _source(
+        self,
+        ref: ContentRef,
+        infohash: str | None,
+        headers: Headers = (),
+        *,
+        playlist: bool = False,
+    ) -> Source:
         if ref.kind == "direct":
-            return DirectSource(ref.value, self._policy, self._timeouts, self._limits, headers)
+            return WebSource(
+                ref.value,
+                self._policy,
+                self._timeouts,
+                self._limits,
+                headers,
+                playlist=playlist or _PLAYLIST.search(urlsplit(ref.value).path) is not None,
+            )
         return EngineSource(self.pool, spellings(ref, infohash), self._timeouts)
 
     async def _make_room(self, channel: LiveChannel) -> bool:
@@ -413,8 +431,14 @@ class ChannelHub:
 
 
 def _ref_of(source: ChannelSource) -> ContentRef:
-    assert source.kind != "hls", "foreign HLS is not among the playable kinds"
-    return ContentRef(source.kind, source.value)
+    if source.kind != "direct" and source.kind != "hls":
+        return ContentRef(source.kind, source.value)
+    url = source.value
+    if source.headers:
+        # asked for in another way it is another stream; no server is sent a fragment
+        mark = hashlib.blake2s(repr(source.headers).encode(), digest_size=6).hexdigest()
+        url = f"{url.partition('#')[0]}#{mark}"
+    return ContentRef("direct", url)
 
 
 def spellings(ref: ContentRef, infohash: str | None) -> list[ContentRef]:

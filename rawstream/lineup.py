@@ -181,7 +181,9 @@ async def _document(
         return await asyncio.to_thread(_file, Path(source.url), "" if force else source.etag)
     got = await fetch(
         source.url,
-        policy=FetchPolicy(config.engines, lambda: (config.port, *config.extra_ports)),
+        policy=FetchPolicy(
+            config.engines, lambda: (config.port, *config.extra_ports), config.fetch_networks
+        ),
         limit_bytes=config.limits.list_bytes,
         total_seconds=config.timeouts.fetch_total_seconds,
         read_seconds=config.timeouts.fetch_read_seconds,

@@ -33,6 +33,8 @@ from rawstream.http_client import BodyStream, Ending, open_stream
 
 _FILM_LIMIT_BYTES = 1 << 40
 _ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
+_HLS = b"#EXTM3U"
+_BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
@@ -59,6 +61,13 @@ class FeedFailed(UpstreamError):
         self.superseded = cause.status == 403 or UNKNOWN_SESSION in cause.reason
 
 
+class IsPlaylist(UpstreamError):
+    """What a plain URL answered is an HLS playlist, and another reader's."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__("open", label, "an HLS playlist")
+
+
 class _Film(UpstreamError):
     """A content with an end. Read as fast as it comes it would be gone before it is watched."""
 
@@ -70,7 +79,8 @@ class Feed(Protocol):
     """One running use of a source. At most one reader is open on it at any time.
 
     `gone`: known to be over, so that opening the same URL again is useless. `last_data_at`: on the
-    monotonic clock.
+    monotonic clock. `on_epoch` is called before bytes that have another clock than those before
+    them, where a source says so.
     """
 
     label: str
@@ -78,6 +88,7 @@ class Feed(Protocol):
     infohash: str | None
     stat: Stat
     gone: bool
+    on_epoch: Callable[[], None]
 
     @property
     def last_data_at(self) -> float: ...
@@ -116,6 +127,9 @@ class _Pipe:
         if not self.first.done():
             self.first.set_result(None)
 
+    def begins_with(self, start: bytes) -> bool:
+        return b"".join(self._held).lstrip(_BEFORE_TEXT).startswith(start)
+
     def release(self) -> None:
         self.data_received = self.take
         for data in self._held:
@@ -133,11 +147,13 @@ class _StreamFeed:
         "gone",
         "infohash",
         "label",
+        "on_epoch",
         "stat",
     )
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self.on_epoch: Callable[[], None] = lambda: None  # engines and plain streams don't say
         self.engine: Engine | None = None
         self.infohash: str | None = None
         self.stat = Stat()
@@ -166,6 +182,8 @@ class _StreamFeed:
         if not pipe.first.done():
             _ending, reason = stream.ended.result()
             raise UpstreamError("first byte", self.label, f"ended before a byte came ({reason})")
+        if "mpegurl" in stream.headers.get("content-type", "").lower() or pipe.begins_with(_HLS):
+            raise IsPlaylist(self.label)
         if self._is_film():
             raise _Film(self.label)
         pipe.release()
@@ -454,7 +472,7 @@ class DirectFeed(_StreamFeed):
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the stream and wait for its first byte; only the first of `patience` counts, as
-        there is no progress to be seen. Raises FeedFailed.
+        there is no progress to be seen. Raises FeedFailed, IsPlaylist.
         """
         self._leave()
         begun = time.monotonic()
@@ -467,6 +485,8 @@ class DirectFeed(_StreamFeed):
         except TimeoutError as error:
             reason = f"no byte within {time.monotonic() - begun:.0f} s"
             raise FeedFailed(UpstreamTimeout("first byte", self.label, reason), None) from error
+        except IsPlaylist:
+            raise
         except UpstreamError as error:
             raise FeedFailed(self._shown(error), None) from None
         finally:

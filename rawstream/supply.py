@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rawstream.config import Timeouts
@@ -222,24 +222,35 @@ class Supply:
 
     async def _read(self, feed: Feed, patience: tuple[float, float]) -> None:
         """Open a feed's reader into the mux; after a former source, through a splice."""
-        mux = self._mux
-        splice: Splice | None = None
         spliced = asyncio.Event()
-        if mux.joinable or mux.viewers:
-            mux.flush()
-            shown = end_of(mux.ring.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
-            splice = Splice(
-                shown, after=self._splice, any_start=mux.any_start, on_spliced=spliced.set
-            )
-            self._splice = splice
-            mux.begin_epoch(splice)
-        else:
-            mux.begin_epoch(PacketCutter())
-        await feed.open(mux.feed, patience=patience)
+        splice = self._begin_epoch(spliced.set)
+        feed.on_epoch = self._go_on_anew
+        await feed.open(self._mux.feed, patience=patience)
         if self.first_data_at is None:
             self.first_data_at = time.monotonic()
         if splice is not None:
             await self._wait_for_splice(splice, spliced, feed)
+
+    def _begin_epoch(self, on_spliced: Callable[[], None]) -> Splice | None:
+        """What comes next has a timeline of its own; the splice that fits it to the one shown."""
+        mux = self._mux
+        if not mux.joinable and not mux.viewers:
+            mux.begin_epoch(PacketCutter())
+            return None
+        mux.flush()
+        shown = end_of(mux.ring.tail(_TAIL_SECONDS, _TAIL_BYTES), mux.scanner.program)
+        splice = Splice(shown, after=self._splice, any_start=mux.any_start, on_spliced=on_spliced)
+        self._splice = splice
+        mux.begin_epoch(splice)
+        return splice
+
+    def _go_on_anew(self) -> None:
+        """A feed says that its next bytes have another clock."""
+        if self._splice is not None and not self._splice.spliced:
+            return  # the place to enter is still looked for
+        splice = self._begin_epoch(lambda: None)
+        if splice is not None:
+            splice.wait_no_longer()
 
     async def _wait_for_splice(self, splice: Splice, spliced: asyncio.Event, feed: Feed) -> None:
         """A replay may take a moment to reach the last time shown; a source that has no entry point

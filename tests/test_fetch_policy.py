@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable
@@ -271,3 +272,12 @@ async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.Monk
     answer.set()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, UpstreamError) for result in results)
+
+
+async def test_the_operator_may_name_the_networks_that_are_fetched_from() -> None:
+    networks = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "2001:db8::/32")))
+    policy = FetchPolicy((), lambda: (), networks)
+    assert (await policy.check("http://10.1.2.3/")).addresses == ("10.1.2.3",)
+    for host in ("127.0.0.1", "93.184.216.34", "[2001:4860::1]", "169.254.1.1"):
+        with pytest.raises(UpstreamError):
+            await policy.check(f"http://{host}/")

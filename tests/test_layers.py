@@ -31,6 +31,7 @@ ORDER = (
     "acelink",
     "extinf",
     "m3u",
+    "hls",
     "xml_text",
     "epg",
     "epg_order",
@@ -50,6 +51,7 @@ ORDER = (
     "fetch_policy",
     "fetch",
     "sources",
+    "hls_source",
     # store
     "database",
     "store_lineup",
@@ -115,6 +117,7 @@ PURE = (
     "acelink",
     "extinf",
     "m3u",
+    "hls",
     "xml_text",
     "epg",
     "epg_order",

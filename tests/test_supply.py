@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ class FakeFeed:
         self.infohash: str | None = "1f" * 20
         self.stat = Stat()
         self.gone = False
+        self.on_epoch: Callable[[], None] = lambda: None
         self.last_data_at = 0.0
         self.ended: asyncio.Future[tuple[Ending, str]] = asyncio.get_running_loop().create_future()
         self.number = number
