@@ -14,7 +14,7 @@ from pathlib import Path
 from front_door import CHANNELS, client, front_door, get, run
 from players import find_program, player_command
 from stage import PATIENCE_SECONDS, Player, until
-from test_players import errors_of
+from test_players import errors_of, mpv_command
 from wire import dial, receive, send
 
 from rawstream.passwords import Passwords
@@ -61,8 +61,8 @@ async def test_players_play_what_the_list_says(tmp_path: Path) -> None:
     async with front_door(tmp_path / "data") as (_worker, url):
         listed = (await get(f"{url}/get.php?username=demo&password=demo&type=m3u"))[1].decode()
         first, second = [line for line in listed.splitlines() if line.startswith("http")][:2]
-        mpv = player_command("mpv", "--no-config", "--msg-level=all=error", "--vo=null")
-        status, out, err = await run(*mpv, "--ao=null", "--length=2", first)
+        mpv = mpv_command("--msg-level=all=warn", "--length=2", first)
+        status, out, err = await run(*mpv)
         assert (status, out, err) == (0, "", "")
         kept = tmp_path / "kept.ts"
         streamlink = await asyncio.create_subprocess_exec(
