@@ -94,7 +94,7 @@ def test_ffmpeg_decodes_some_seconds_without_an_error_line(demo: Demo, content: 
 
 
 def mpv_command(*arguments: str) -> Sequence[str]:
-    """mpv without a thread that reads ahead: at the end that one would be stopped in the middle of a
+    """mpv without a thread that reads ahead: at the end that would be stopped in the middle of a
     read, and mpv would remark on the packet that it has torn itself.
     """
     quiet = ("--no-config", "--vo=null", "--ao=null", "--demuxer-thread=no", "--cache=no")
