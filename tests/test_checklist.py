@@ -76,6 +76,14 @@ class Watching:
     def status(self) -> int:
         return int(self.head.split()[1])
 
+    async def more(self, size: int) -> None:
+        """Until so many more bytes have come."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while size > 0:
+                piece = await asyncio.get_running_loop().sock_recv(self.socket, size)
+                assert piece, "the stream has ended"
+                size -= len(piece)
+
     async def over(self) -> None:
         """Until the server ends it."""
         try:
@@ -170,13 +178,14 @@ async def test_row_06_a_head_starts_nothing_and_counts_nobody(tmp_path: Path) ->
             assert (await ask(f"{url}/{path}?{QUERY}", "HEAD")).status == 200
 
 
+@pytest.mark.parametrize("policy", ["take over", "refuse"])
 async def test_row_07_kodis_probes_and_the_overlap_of_its_zap_pass_at_a_limit_of_one(
-    tmp_path: Path,
+    tmp_path: Path, policy: str
 ) -> None:
     """The measured sequence: HEAD, GET, HEAD, GET, GET, GET; then the next channel's before the
     first is left (§9.4).
     """
-    async with front_door(tmp_path) as (worker, url):
+    async with front_door(tmp_path, limit_policy=policy) as (worker, url):
         demo = await demo_account(worker)
         former: list[Watching] = []
         for stream in (1, 2, 3):
@@ -189,6 +198,7 @@ async def test_row_07_kodis_probes_and_the_overlap_of_its_zap_pass_at_a_limit_of
             for old in (*former, *probes[:-1]):
                 old.close()
             former = probes[-1:]
+            await former[0].more(100 * 188)
             assert worker.accounts.active(demo) <= 1
         former[0].close()
 
@@ -202,7 +212,7 @@ async def test_row_08_a_new_player_wins_over_the_old_one(tmp_path: Path) -> None
         fresh = await watch(url, 2, "the kitchen")
         assert (stale.status, fresh.status) == (200, 200)
         await stale.over()
-        assert await asyncio.get_running_loop().sock_recv(fresh.socket, 188)
+        await fresh.more(100 * 188)
         assert worker.accounts.active(demo) == 1
         stale.close()
         fresh.close()
