@@ -419,6 +419,8 @@ class Accounts:
 
     def active(self, account_id: int) -> int:
         """How many players of this account watch: `active_cons`. Never above its limit."""
+        if account_id not in self._leases:
+            return 0
         now = self._clock()
         account = self._by_id.get(account_id)
         if account is not None and account.max_connections:

@@ -36,7 +36,7 @@ from enum import Enum
 from typing import Protocol, cast
 
 from rawstream.config import Limits, Timeouts
-from rawstream.http1 import LAST_CHUNK, Headers, Request, Response
+from rawstream.http1 import LAST_CHUNK, Headers, Request, Response, SeenRequests
 
 # SO_LINGER: close() sends RST and frees what the kernel still holds
 _RESET = struct.pack("ii", 1, 0)
@@ -54,6 +54,8 @@ class State(Enum):
     STREAMING = "streaming"
     DRAINING = "draining"
     CLOSED = "closed"
+
+    __hash__ = object.__hash__  # Enum's own is a call in Python, several times per request
 
 
 _MOVES: dict[State, frozenset[State]] = {
@@ -110,6 +112,7 @@ class Host(Protocol):
     limits: Limits
     clock: Callable[[], float]
     constant_headers: bytes  # Server and Date, ready to send
+    seen: SeenRequests
     closing: bool  # no answer keeps its connection alive any more
     requests: int
     bad_requests: int

@@ -12,7 +12,7 @@ parser error and turn a bug of ours into the peer's fault.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -35,6 +35,10 @@ STATUS_LINES: Mapping[int, bytes] = {
 CONTINUE = STATUS_LINES[100] + b"\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
+_NOBODY = ("", 0)
+_MORE_THAN_A_HEAD = frozenset(("content-length", "transfer-encoding", "upgrade", "expect"))
+_SEEN = 4096  # requests remembered, of so many bytes at most
+_SEEN_BYTES = 2048
 _FEED_BYTES = (
     8192  # per call of the parser: bounds how many requests one read can bring forth at once
 )
@@ -110,21 +114,37 @@ class Request:
             self.path = raw
             self.segments = tuple(s for s in raw.split("/") if s)
 
+    def again(self) -> Request:
+        """The same request, come once more: what was read of its bytes is shared."""
+        new = Request.__new__(Request)
+        new.method, new.target, new.headers = self.method, self.target, self.headers
+        new.http_version, new.body, new.keep_alive = self.http_version, b"", self.keep_alive
+        new.peer = new.connected = _NOBODY
+        new.path, new.segments = self.path, self.segments
+        new.query_string, new._query = self.query_string, self._query
+        return new
+
     @property
     def query_all(self) -> list[tuple[str, str]]:
         """Every `name=value` in order; '+' and %XX decoded, a name without '=' has the value ''."""
         if self._query is None:
-            pairs = (p.partition("=") for p in self.query_string.split("&") if p)
-            self._query = [
-                (unquote_plus(name, errors="replace"), unquote_plus(value, errors="replace"))
-                for name, _, value in pairs
-            ]
+            pairs = [p.partition("=") for p in self.query_string.split("&") if p]
+            if "%" in self.query_string or "+" in self.query_string:
+                self._query = [
+                    (unquote_plus(name, errors="replace"), unquote_plus(value, errors="replace"))
+                    for name, _, value in pairs
+                ]
+            else:
+                self._query = [(name, value) for name, _, value in pairs]
         return self._query
 
     @property
     def query(self) -> dict[str, str]:
         """The query by name; the first value of a repeated name wins."""
-        return dict(reversed(self.query_all))
+        found: dict[str, str] = {}
+        for name, value in self.query_all:
+            found.setdefault(name, value)
+        return found
 
     def __repr__(self) -> str:
         return f"<Request {self.method} HTTP/{self.http_version}>"  # a target may hold a password
@@ -250,6 +270,28 @@ class _Recorded:
         ]
 
 
+class SeenRequests:
+    """Requests that were read before, by their bytes: players send the same ones over and over.
+
+    Only those that are nothing but a head, come in one piece and leave the connection open.
+    """
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[bytes, Request] = OrderedDict()
+
+    def get(self, data: bytes) -> Request | None:
+        found = self._seen.get(data)
+        return found.again() if found is not None else None
+
+    def remember(self, data: bytes, request: Request) -> None:
+        if len(data) <= _SEEN_BYTES and request.keep_alive and request.method in ("GET", "HEAD"):
+            self._seen[data] = request.again()
+            if len(self._seen) > _SEEN:
+                self._seen.popitem(last=False)
+
+
 class RequestParser:
     """Bytes in, requests out, in order; one per connection.
 
@@ -265,13 +307,15 @@ class RequestParser:
         "_pieces",
         "_recorded",
         "_resuming",
+        "_seen",
         "continue_due",
         "failure",
         "requests",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, seen: SeenRequests | None = None) -> None:
         self._limits = limits
+        self._seen = seen
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._pieces: deque[bytes] = deque()  # read from the socket, not yet parsed
         self._recorded: deque[_Recorded] = deque()
@@ -284,9 +328,24 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came. Raises only for bugs of ours (HttpParserCallbackError)."""
-        if self.failure is None:
+        if self.failure is not None:
+            return
+        seen = self._seen
+        if seen is None or self._pieces or self._recorded or self.requests:
             self._pieces.append(data)
             self._pump()
+            return
+        request = seen.get(data)
+        if request is not None:
+            self.requests.append(request)
+            return
+        self._pieces.append(data)
+        self._pump()
+        # a message that ended where the bytes did, and had no body and no framing
+        if len(self.requests) == 1 and not (self._recorded or self._pieces or self.failure):
+            request = self.requests[0]
+            if data.endswith(b"\r\n\r\n") and _MORE_THAN_A_HEAD.isdisjoint(request.headers):
+                seen.remember(data, request)
 
     def next_request(self) -> Request | None:
         """The oldest complete request, or None. Parses on when it hands out the last one."""

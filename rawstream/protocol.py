@@ -24,7 +24,15 @@ from typing import cast
 from rawstream.config import Limits, Timeouts
 from rawstream.connection import Connection, Exchange, Handler, Host, Sink, State, StreamConnection
 from rawstream.errors import ViewerError
-from rawstream.http1 import CONTINUE, Headers, Request, RequestParser, Response, render_head
+from rawstream.http1 import (
+    CONTINUE,
+    Headers,
+    Request,
+    RequestParser,
+    Response,
+    SeenRequests,
+    render_head,
+)
 from rawstream.listener import Listener, bind_tcp, bind_unix
 
 __all__ = [
@@ -59,7 +67,7 @@ class ServerConnection(Connection):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host, State.HEAD)
-        self._parser = RequestParser(host.limits)
+        self._parser = RequestParser(host.limits, host.seen)
         self._advancing = False
         self._reading_paused = False
         self._eof = False  # the peer has closed its side and waits for an answer
@@ -375,6 +383,7 @@ class Server:
         self.clock = clock
         self._server_header = f"Server: {server_name}\r\n"
         self.constant_headers = b""
+        self.seen = SeenRequests()
         self.shed_answer = b""
         # what is open
         self.connections: set[Connection] = set()

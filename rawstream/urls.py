@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -70,23 +71,39 @@ def base_url(
     """
     if public is not None:
         return public
-    schemes, hosts, forwarded_port, prefix = ["http"], [headers.get("host", "")], 0, ""
-    if _is_trusted(peer, trusted):
-        said = {name.lower(): value.strip('"') for name, value in _first_pairs(headers)}
-        schemes = [said.get("proto", ""), _first(headers, "x-forwarded-proto"), *schemes]
-        hosts = [said.get("host", ""), _first(headers, "x-forwarded-host"), *hosts]
-        forwarded_port = _port(_first(headers, "x-forwarded-port"))
-        prefix = _first(headers, "x-forwarded-prefix").rstrip("/")
+    if not trusted or not _is_trusted(peer, trusted):
+        return _plain_base(headers.get("host", ""), port)
+    schemes, hosts = ["http"], [headers.get("host", "")]
+    said = {name.lower(): value.strip('"') for name, value in _first_pairs(headers)}
+    schemes = [said.get("proto", ""), _first(headers, "x-forwarded-proto"), *schemes]
+    hosts = [said.get("host", ""), _first(headers, "x-forwarded-host"), *hosts]
+    forwarded_port = _port(_first(headers, "x-forwarded-port"))
+    prefix = _first(headers, "x-forwarded-prefix").rstrip("/")
     scheme = next(word.lower() for word in schemes if word.lower() in _DEFAULT_PORTS)
     if not _PREFIX.fullmatch(prefix):
         prefix = ""
     for text in hosts:
-        found = _AUTHORITY.fullmatch(text.strip())
-        if found is not None and _HOST.fullmatch(found[1]):
-            own = _port(found[2] or "")
-            number = own or forwarded_port or _DEFAULT_PORTS[scheme]
-            return Base(scheme, found[1].strip("[]"), number, prefix)
+        found = _authority(text)
+        if found is not None:
+            host, own = found
+            return Base(scheme, host, own or forwarded_port or _DEFAULT_PORTS[scheme], prefix)
     return Base(scheme, "127.0.0.1", forwarded_port or port, prefix)
+
+
+@lru_cache(maxsize=1024)  # players ask under a few names
+def _plain_base(host: str, port: int) -> Base:
+    found = _authority(host)
+    if found is None:
+        return Base("http", "127.0.0.1", port)
+    return Base("http", found[0], found[1] or _DEFAULT_PORTS["http"])
+
+
+def _authority(text: str) -> tuple[str, int] | None:
+    """Host and port, 0 where it names none; None for what is no host."""
+    found = _AUTHORITY.fullmatch(text.strip())
+    if found is None or not _HOST.fullmatch(found[1]):
+        return None
+    return found[1].strip("[]"), _port(found[2] or "")
 
 
 def _port(text: str) -> int:

@@ -145,39 +145,64 @@ class XtreamEndpoints:
 
     # -- player_api.php, panel_api.php --
 
-    async def player_api(self, request: Request, _exchange: Exchange) -> Response:
+    def player_api(self, request: Request, _exchange: Exchange) -> Answer:
         """`/player_api.php`: the account, or what `action` names."""
-        return await self._api(request, panel=False)
+        return self._api(request, panel=False)
 
-    async def panel_api(self, request: Request, _exchange: Exchange) -> Response:
+    def panel_api(self, request: Request, _exchange: Exchange) -> Answer:
         """`/panel_api.php`: the same, with the whole line-up where no action is named (§3.11)."""
-        return await self._api(request, panel=True)
+        return self._api(request, panel=True)
 
-    async def _api(self, request: Request, *, panel: bool) -> Response:
+    def _api(self, request: Request, *, panel: bool) -> Answer:
+        """At once, for a pair that was found right lately and what is built already: players ask
+        this again and again.
+        """
         asked = parameters(request)
         action = ACTIONS.get(asked.get("action", ""), asked.get("action", ""))
-        known = action in _LISTS or action in _SHAPES
         login = login_of(asked)
+        account = None if login.token else self._accounts.verified(login.username, login.password)
+        if account is None:
+            return self._verify_api(request, asked, action, login, panel)
+        return self._api_of(account, request, asked, action, login, panel)
+
+    async def _verify_api(
+        self, request: Request, asked: Mapping[str, str], action: str, login: Login, panel: bool
+    ) -> Response | None:
         try:
             account = await self._account(login, request)
         except ViewerError as error:
-            return self._not_let_in(error, login, known=known)
-        status_word = self._accounts.status_of(account)
-        if known:
-            if status_word == "Active":
-                return await self._data(request, action, asked, account)
+            return self._not_let_in(error, login, known=action in _LISTS or action in _SHAPES)
+        answer = self._api_of(account, request, asked, action, login, panel)
+        return answer if answer is None or isinstance(answer, Response) else await answer
+
+    def _api_of(
+        self,
+        account: Account,
+        request: Request,
+        asked: Mapping[str, str],
+        action: str,
+        login: Login,
+        panel: bool,
+    ) -> Answer:
+        status = self._accounts.status_of(account)
+        if action in _LISTS or action in _SHAPES:
+            if status == "Active":
+                return self._data(request, action, asked, account)
             return _json(_SHAPES.get(action, []))
         shown = account_object(
             account,
             username=login.username or account.username,
             password=login.password or login.token,
-            status=status_word,
+            status=status,
             active=self._accounts.active(account.id),
             base=self._base(request),
             now=time.time(),
         )
-        if not panel or status_word != "Active":
+        if not panel or status != "Active":
             return _json(shown)
+        return self._panel(shown, account)
+
+    async def _panel(self, shown: Mapping[str, Any], account: Account) -> Response:
         more = await self._lists.panel(self._catalogue.current, self._view(account))
         return Response(200, orjson.dumps(shown)[:-1] + b"," + more.body[1:], _JSON, _PRIVATE)
 
@@ -192,20 +217,35 @@ class XtreamEndpoints:
         body = orjson.dumps(refusal_object(login.username, login.password, message))
         return Response(status, body, _JSON, headers)
 
-    async def _data(
+    def _data(
         self, request: Request, action: str, asked: Mapping[str, str], account: Account
-    ) -> Response:
-        if action == "get_live_categories":
-            return _packed(request, await self._lists.categories(self._view(account)), _JSON)
+    ) -> Answer:
+        view = self._view(account)
         if action == "get_live_streams":
-            built = await self._lists.streams(
-                self._catalogue.current, self._view(account), _category(asked)
-            )
-            return _paged(request, built, asked)
+            category = _category(asked)
+            built = self._lists.streams_at_once(view, category)
+            if built is not None:
+                return _paged(request, built, asked)
+            return self._streams(request, view, category, asked)
+        if action == "get_live_categories":
+            return self._categories(request, view)
         if action in xtream_guide.ACTIONS:
-            view, now = self._view(account), int(time.time())
-            return _json(await xtream_guide.answer(action, asked, view, self._guide, now))
+            return self._listings(action, asked, view)
         return _json(_SHAPES.get(action, []))
+
+    async def _streams(
+        self, request: Request, view: View, category: int | None, asked: Mapping[str, str]
+    ) -> Response:
+        return _paged(
+            request, await self._lists.streams(self._catalogue.current, view, category), asked
+        )
+
+    async def _categories(self, request: Request, view: View) -> Response:
+        return _packed(request, await self._lists.categories(view), _JSON)
+
+    async def _listings(self, action: str, asked: Mapping[str, str], view: View) -> Response:
+        now = int(time.time())
+        return _json(await xtream_guide.answer(action, asked, view, self._guide, now))
 
     # -- lists --
 
@@ -358,6 +398,9 @@ def parameters(request: Request) -> dict[str, str]:
     """Query and form of a request as one (§2.2); of the query wins what is not empty. What a path
     holds of them wins over both. A body that is no form says nothing, and is no error either.
     """
+    first, *rest = request.segments or ("",)
+    if not request.body and first.endswith(".php"):
+        return request.query
     found: dict[str, str] = {}
     kind = request.headers.get("content-type", "")
     if request.body and not kind.startswith(("application/json", "multipart/")):
@@ -369,7 +412,6 @@ def parameters(request: Request) -> dict[str, str]:
     for name, value in request.query.items():
         if value or name not in found:
             found[name] = value
-    first, *rest = request.segments or ("",)
     if first == "xmltv.php.gz":
         found["gzip"] = "1"
     elif first in _PATH_FORMS and len(rest) > 1:

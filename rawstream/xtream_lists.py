@@ -70,6 +70,15 @@ class XtreamLists:
             (view.key, "categories"), lambda: orjson.dumps(category_rows(view.categories))
         )
 
+    def streams_at_once(self, view: View, category: int | None) -> Built | None:
+        """What `streams` gives, if it is there already."""
+        key = (view.key, "streams", category)
+        task = self._built.get(key)
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        self._built.move_to_end(key)
+        return task.result()
+
     async def streams(self, catalogue: Catalogue, view: View, category: int | None) -> Built:
         """`get_live_streams`; `category` None: all."""
 

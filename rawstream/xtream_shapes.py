@@ -10,6 +10,7 @@ import base64
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -80,7 +81,7 @@ def server_info(base: Base, now: float) -> dict[str, Any]:
         "rtmp_port": "0",
         "timezone": "UTC",
         "timestamp_now": int(now),
-        "time_now": moment(now),
+        "time_now": moment(int(now)),
         "process": True,
     }
 
@@ -181,7 +182,8 @@ def listing_row(listing: Listing, channel: Channel, now: int) -> dict[str, Any]:
     }
 
 
-def moment(seconds: float) -> str:
+@lru_cache(maxsize=4096)
+def moment(seconds: int) -> str:
     """`YYYY-MM-DD HH:MM:SS`, UTC as everything here."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from rawstream.config import Limits
 from rawstream.errors import ChannelUnavailable, ViewerError
-from rawstream.http1 import METHODS, STATUS_LINES, Request, RequestParser, Response, render_head
+from rawstream.http1 import (
+    METHODS,
+    STATUS_LINES,
+    Request,
+    RequestParser,
+    Response,
+    SeenRequests,
+    render_head,
+)
 
 CORPUS = Path(__file__).parent / "corpus" / "http"
 VALID = sorted(CORPUS.glob("valid/*.http"))
@@ -44,8 +52,22 @@ SPLITS = [whole, byte_by_byte, at_random]
 
 
 def read(pieces: list[bytes], limits: Limits | None = None) -> tuple[list[Request], int | None]:
-    """Feed pieces; the requests that came out and the status of the refusal, if any."""
-    parser = RequestParser(limits or Limits())
+    """Feed pieces; the requests that came out and the status of the refusal, if any. What was seen
+    before, on this connection or another, is read as if it were new.
+    """
+    seen = SeenRequests()
+    requests, refused = _read(pieces, limits or Limits(), None)
+    for _ in range(2):
+        again, refused_again = _read(pieces, limits or Limits(), seen)
+        assert refused_again == refused
+        assert [fields(one) for one in again] == [fields(one) for one in requests]
+    return requests, refused
+
+
+def _read(
+    pieces: list[bytes], limits: Limits, seen: SeenRequests | None
+) -> tuple[list[Request], int | None]:
+    parser = RequestParser(limits, seen)
     requests: list[Request] = []
     for piece in pieces:
         parser.feed(piece)
@@ -335,3 +357,40 @@ def corpus_methods() -> Iterator[str]:
 def test_the_corpus_uses_methods_we_take_and_others() -> None:
     assert set(corpus_methods()) & METHODS
     assert set(corpus_methods()) - METHODS
+
+
+def test_a_request_that_was_seen_is_not_shared() -> None:
+    seen = SeenRequests()
+    raw = b"GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+    parser = RequestParser(Limits(), seen)
+    found = []
+    for address in ("1", "2", "3"):
+        parser.feed(raw)
+        request = parser.next_request()
+        assert request is not None
+        assert request.peer == ("", 0)
+        request.peer = (address, 1)
+        found.append(request)
+    assert [request.peer[0] for request in found] == ["1", "2", "3"]
+    assert seen.get(raw) is not None
+
+
+def test_what_is_more_than_a_head_is_not_remembered() -> None:
+    seen = SeenRequests()
+    parser = RequestParser(Limits(), seen)
+    for head in (
+        b"Content-Length: 0",
+        b"Expect: 100-continue",
+        b"Upgrade: h2c",
+        b"X: " + b"x" * 3000,
+    ):
+        raw = b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % head
+        parser.feed(raw)
+        assert parser.next_request() is not None
+        assert seen.get(raw) is None
+    for number in range(5000):
+        raw = b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number
+        parser.feed(raw)
+        assert parser.next_request() is not None
+    assert seen.get(raw) is not None
+    assert seen.get(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\n") is None, "bounded"
