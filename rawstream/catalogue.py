@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -20,6 +21,7 @@ from rawstream.store import Store
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.5  # design §7: a command's change is seen within two seconds
+_ADDRESSED_VIEWS: Final = 64
 # for channels in no category: players demand one (Xtream reference §3.3)
 UNSORTED: Final = Category(2_147_483_647, "Other", position=1 << 30)
 
@@ -38,6 +40,11 @@ class View:
     channels: tuple[Channel, ...]
     categories: tuple[Category, ...]
     by_id: Mapping[int, Channel] = field(repr=False)
+    own_logos: bool = False  # some are ours, and have no address yet
+
+
+def _is_ours(logo: str) -> bool:
+    return logo.startswith("/")
 
 
 class Catalogue:
@@ -64,15 +71,33 @@ class Catalogue:
         self._adult = {category.id for category in categories if category.adult}
         self._adult_hidden = adult_hidden
         self._views: dict[Hashable, View] = {}
+        self._addressed_views: OrderedDict[Hashable, View] = OrderedDict()
 
-    def visible(self, account: Account) -> View:
-        """The part of the line-up that this account may see and watch."""
+    def visible(self, account: Account, base: str = "") -> View:
+        """The part of the line-up that this account may see and watch. `base`: what stands before
+        the path of logos that are ours, for lists that name them.
+        """
         hidden = self._adult_hidden or not account.show_adult
         key = (self.version, account.categories, hidden)
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = self._made(key, account.categories, hidden)
-        return view
+        return self._addressed(view, base) if base and view.own_logos else view
+
+    def _addressed(self, view: View, base: str) -> View:
+        key = (view.key, base)
+        found = self._addressed_views.get(key)
+        if found is None:
+            channels = tuple(
+                replace(channel, logo=base + channel.logo) if _is_ours(channel.logo) else channel
+                for channel in view.channels
+            )
+            by_id = {channel.id: channel for channel in channels}
+            found = View(key, channels, view.categories, by_id)
+            self._addressed_views[key] = found
+            if len(self._addressed_views) > _ADDRESSED_VIEWS:  # anybody can make up a Host
+                self._addressed_views.popitem(last=False)
+        return found
 
     def is_adult(self, channel: Channel) -> bool:
         return channel.adult or not self._adult.isdisjoint(channel.categories)
@@ -95,7 +120,11 @@ class Catalogue:
         if any(not channel.categories for channel in shown):
             categories.append(UNSORTED)
         return View(
-            key, tuple(shown), tuple(categories), {channel.id: channel for channel in shown}
+            key,
+            tuple(shown),
+            tuple(categories),
+            {channel.id: channel for channel in shown},
+            any(_is_ours(channel.logo) for channel in shown),
         )
 
 

@@ -5,13 +5,18 @@ Owns: these few made-up things. Must not know: how they are served.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import struct
 import time
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from rawstream.epg import GuideChannel, LocalText, Programme, write_xmltv
 from rawstream.guide_import import import_guide
+from rawstream.logos import FOLDER
 from rawstream.passwords import Passwords
 from rawstream.records import Account, Channel, ChannelSource, ListSource
 from rawstream.simulator import SimContent
@@ -42,6 +47,8 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
         await store.accounts.add(Account(0, "admin", await passwords.hash(admin), admin=True))
     finally:
         passwords.close()
+    folder = store.db.path.parent / FOLDER
+    await asyncio.to_thread(_draw_logos, folder, len(contents))
     for position, content in enumerate(contents):
         radio = content.clip.name.startswith("four")
         category = await store.lineup.category_named(_CATEGORIES[radio])
@@ -51,6 +58,7 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
                 content.name,
                 position,
                 str(position + 1),
+                f"/{FOLDER}/{position + 1}.png",
                 guide_id=_guide_id(content),
                 categories=(category.id,),
                 sources=(
@@ -61,6 +69,34 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
         )
     await _add_guide(store, contents)
     return DemoAccounts(viewer, admin)
+
+
+def _draw_logos(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, count + 1):
+        (folder / f"{number}.png").write_bytes(logo(number))
+
+
+def logo(number: int) -> bytes:
+    """A square of its own colour with so many bars, as PNG (RFC 2083)."""
+    size, bar = 96, 8
+    red, green, blue = (80 + number * factor % 150 for factor in (67, 101, 139))
+    line = bytearray()
+    for x in range(size):
+        left = (size - (2 * number - 1) * bar) // 2
+        inside = 0 <= x - left < (2 * number - 1) * bar and (x - left) // bar % 2 == 0
+        line += b"\xff\xff\xff" if inside else bytes((red, green, blue))
+    plain = bytes((red, green, blue)) * size
+    rows = b"".join(b"\0" + (line if 24 <= y < size - 24 else plain) for y in range(size))
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
 
 
 def _guide_id(content: SimContent) -> str:

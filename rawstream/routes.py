@@ -28,6 +28,7 @@ from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
+from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
@@ -165,13 +166,19 @@ def build_routes(
     status: StatusEndpoints,
     metrics: MetricsEndpoint,
     xtream: XtreamEndpoints | None = None,
+    logos: LogoEndpoint | None = None,
 ) -> tuple[Route, ...]:
     """The table. A reader who wants to know what rawstream answers starts here.
 
     `{…}` in a path stands for any one part of it. Without accounts there is nothing for players.
     """
     anyone, local, operator = Access.ANYONE, Access.LOCAL, Access.OPERATOR
-    return (*_of_players(xtream), *_of_all(ace, status, metrics, anyone, local, operator))
+    pictures: tuple[Route, ...] = ()
+    if logos is not None:
+        text = "a channel's logo, if it is ours"
+        pictures = (Route("/logos/{name}", _READ, anyone, logos.logo, text, True),)
+    players = _of_players(xtream)
+    return (*pictures, *players, *_of_all(ace, status, metrics, anyone, local, operator))
 
 
 def _of_players(xtream: XtreamEndpoints | None) -> tuple[Route, ...]:
@@ -254,6 +261,7 @@ class Router:
             StatusEndpoints(hub, server, started_at=started_at),
             MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
             xtream,
+            LogoEndpoint(config.data),
         )
         self._by_segments: dict[tuple[str, ...], Route] = {}
         self._patterns: list[tuple[tuple[str, ...], Route]] = []

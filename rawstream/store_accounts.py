@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 # the first words of our own paths, which an account's URLs could not be told from
 RESERVED: Final = frozenset(
     (
-        *("live", "movie", "series", "timeshift", "timeshifts", "hls", "streaming"),
+        *("live", "movie", "series", "timeshift", "timeshifts", "hls", "logos", "streaming"),
         *("player_api", "playlist", "epg", "api", "ace", "webui", "status", "metrics"),
     )
 )

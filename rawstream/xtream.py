@@ -140,8 +140,8 @@ class XtreamEndpoints:
             port=self._config.port,
         )
 
-    def _view(self, account: Account) -> View:
-        return self._catalogue.current.visible(account)
+    def _view(self, account: Account, request: Request) -> View:
+        return self._catalogue.current.visible(account, self._base(request).url)
 
     # -- player_api.php, panel_api.php --
 
@@ -200,10 +200,10 @@ class XtreamEndpoints:
         )
         if not panel or status != "Active":
             return _json(shown)
-        return self._panel(shown, account)
+        return self._panel(shown, self._view(account, request))
 
-    async def _panel(self, shown: Mapping[str, Any], account: Account) -> Response:
-        more = await self._lists.panel(self._catalogue.current, self._view(account))
+    async def _panel(self, shown: Mapping[str, Any], view: View) -> Response:
+        more = await self._lists.panel(self._catalogue.current, view)
         return Response(200, orjson.dumps(shown)[:-1] + b"," + more.body[1:], _JSON, _PRIVATE)
 
     def _not_let_in(self, error: ViewerError, login: Login, *, known: bool) -> Response:
@@ -220,7 +220,7 @@ class XtreamEndpoints:
     def _data(
         self, request: Request, action: str, asked: Mapping[str, str], account: Account
     ) -> Answer:
-        view = self._view(account)
+        view = self._view(account, request)
         if action == "get_live_streams":
             category = _category(asked)
             built = self._lists.streams_at_once(view, category)
@@ -257,7 +257,7 @@ class XtreamEndpoints:
         plus = asked.get("type", "").lower() != "m3u"
         wanted = set(filter(None, asked.get("key", "").split(",")))
         base = self._base(request).url
-        view = self._view(account)
+        view = self._view(account, request)
         if wanted and not wanted & {"live", "created_live", "radio_streams"}:
             view = View((view.key, "nothing"), (), (), {})
         body = await self._lists.m3u(
@@ -279,7 +279,7 @@ class XtreamEndpoints:
         """
         asked = parameters(request)
         account = await self._watcher(login_of(asked), request)
-        view = self._view(account)
+        view = self._view(account, request)
         since, until = window(
             int(time.time()),
             _days(asked.get("prev_days"), 1),
@@ -303,7 +303,7 @@ class XtreamEndpoints:
         asked = parameters(request)
         login = login_of(asked)
         account = await self._watcher(login, request)
-        base, view = self._base(request).url, self._view(account)
+        base, view = self._base(request).url, self._view(account, request)
         kind, category = asked.get("type", ""), asked.get("cat_id", "")
         items: list[tuple[str, str, str, str, str, str]] = []
         if kind == "get_live_streams":
@@ -363,7 +363,11 @@ class XtreamEndpoints:
         if "ts" not in account.allowed_formats:
             raise ViewerError(403, "this account may not play MPEG-TS")
         found = _STREAM_NAME.fullmatch(name)
-        channel = self._view(account).by_id.get(int(found[1])) if found is not None else None
+        channel = (
+            self._catalogue.current.visible(account).by_id.get(int(found[1]))
+            if found is not None
+            else None
+        )
         if found is None or channel is None:
             raise ViewerError(404, "no such channel")
         if (found[2] or "").lower() not in _PLAIN_EXTENSIONS:

@@ -74,3 +74,23 @@ def test_a_guide_id_that_no_list_can_hold_is_changed_for_every_list() -> None:
     known = Channel(8, "Known", guide_id="theirs")
     view = Catalogue(1, (odd, known), guide_ids={8: "matched"}).visible(Account(1, "a", "h"))
     assert [channel.guide_id for channel in view.channels] == ["b'est", "matched"]
+
+
+def test_logos_that_are_ours_get_the_address_we_are_known_by() -> None:
+    channels = (
+        Channel(10, "One", logo="/logos/one.png", categories=(1,)),
+        Channel(11, "Two", logo="http://else/two.png", categories=(1,)),
+    )
+    catalogue = Catalogue(1, channels, (NEWS,))
+    view = catalogue.visible(ANYONE, "http://tv/p")
+    assert [one.logo for one in view.channels] == [
+        "http://tv/p/logos/one.png",
+        "http://else/two.png",
+    ]
+    assert view is catalogue.visible(ANYONE, "http://tv/p")
+    assert view.key != catalogue.visible(ANYONE, "http://other").key
+    for number in range(1000):
+        catalogue.visible(ANYONE, f"http://host{number}")
+    assert len(catalogue._addressed_views) < 100, "anybody can make up a Host"
+    plain = Catalogue(1, channels[1:], (NEWS,))
+    assert plain.visible(ANYONE, "http://a") is plain.visible(ANYONE, "http://b")

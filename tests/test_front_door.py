@@ -217,3 +217,20 @@ async def test_what_happens_is_written_down_without_secrets(tmp_path: Path) -> N
         assert await worker.store.known_infohashes()
         metrics = (await get(f"{url}/metrics"))[1].decode()
         assert "rawstream_logins_refused_total 2.0" in metrics
+
+
+async def test_every_logo_that_is_listed_is_a_picture(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data") as (_worker, url):
+        login = "username=demo&password=demo"
+        streams = json.loads(
+            (await get(f"{url}/player_api.php?{login}&action=get_live_streams"))[1]
+        )
+        listed = (await get(f"{url}/get.php?{login}"))[1].decode()
+        guide = (await get(f"{url}/xmltv.php?{login}"))[1].decode()
+        for stream in streams:
+            icon = stream["stream_icon"]
+            assert icon.startswith(f"{url}/logos/")
+            assert f'tvg-logo="{icon}"' in listed
+            assert f'<icon src="{icon}"/>' in guide
+            status, body = await get(icon)
+            assert (status, body[:8]) == (200, b"\x89PNG\r\n\x1a\n")

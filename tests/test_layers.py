@@ -77,6 +77,7 @@ ORDER = (
     "books",
     # faces
     "ace",
+    "logos",
     "urls",
     "xtream_shapes",
     "xtream_guide",
