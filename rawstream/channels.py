@@ -223,6 +223,11 @@ class LiveChannel:
 
     # -- viewers -----------------------------------------------------------------------------------
 
+    def set_sources(self, sources: Callable[[LiveChannel], Sequence[Source]]) -> None:
+        """Other ways to the content than it was begun with, best first."""
+        self._sources_of = sources
+        self.supply.set_sources(sources(self))
+
     def hold(self, waiting: Waiting) -> None:
         """Take a viewer: let him in at once if the channel is on air, else keep him until it is or
         fails.

@@ -88,7 +88,7 @@ class ChannelHub:
         )
         self._policy = FetchPolicy(config.engines, own_ports, config.fetch_networks)
         # -- who runs what --
-        self._channels: dict[LiveChannel, None] = {}
+        self._channels: dict[LiveChannel, Sequence[ChannelSource]] = {}  # with their ways
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
         self._failed: dict[ContentRef, tuple[float, str]] = {}
@@ -213,6 +213,8 @@ class ChannelHub:
             raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
         if channel is None:
             channel = self._create(ref, name, ways)
+        else:
+            self._add_ways(channel, ways)
         self._note_spelling(channel, ref)
         hold = (
             self._timeouts.hold_impatient_seconds
@@ -262,6 +264,12 @@ class ChannelHub:
             channel.refs.append(ref)
             self._by_ref[ref] = channel
 
+    def _add_ways(self, channel: LiveChannel, ways: Sequence[ChannelSource]) -> None:
+        """A content that was opened by itself, or with fewer sources, has these as well."""
+        if channel in self._channels and len(ways) > len(self._channels[channel]):
+            self._channels[channel] = ways
+            channel.set_sources(partial(self._sources, tuple(ways)))
+
     def _create(
         self, ref: ContentRef, name: str, ways: Sequence[ChannelSource] = ()
     ) -> LiveChannel:
@@ -279,7 +287,7 @@ class ChannelHub:
             on_over=self._over,
             viewer_id=self._viewer_id,
         )
-        self._channels[channel] = None
+        self._channels[channel] = ways
         self._by_ref[ref] = channel
         if infohash is not None:
             self._claim(channel, infohash)
@@ -313,6 +321,8 @@ class ChannelHub:
             self.pool.learn(ref, infohash)
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:
+            if not fallback:
+                self._add_ways(other, self._channels.get(channel, ()))
             raise Superseded(other, fallback=fallback)
         if channel.infohash is not None and channel.infohash != infohash:
             self._drop_infohash(channel)

@@ -92,6 +92,10 @@ class Supply:
                 return
             await self._recover()
 
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        """More ways to the content have become known: for the next time one is looked for."""
+        self._sources = sources
+
     async def close(self) -> None:
         """Leave every source; returns when their sessions are stopped or their time is over."""
         for feed in (self.feed, self._spare):

@@ -218,6 +218,22 @@ async def test_a_second_source_takes_over_in_the_middle_also_on_the_only_engine(
         await player.more(20 * SOME)
 
 
+async def test_a_content_on_air_learns_of_a_channels_other_sources(tmp_path: Path) -> None:
+    contents = quick_contents()
+    first, second = contents[:2]
+    async with stage(tmp_path, contents) as made:
+        alone = await made.play(f"id={first.content_id}")
+        await alone.more(SOME)
+        player = await made.play(await of_the_line_up(made, first, second))
+        await player.more(SOME)
+        assert first.counters.opens == 1
+        first.fault("eof", after_bytes=0)
+        first.fault("error", text="failed to load content")
+        await until(lambda: second.counters.opens or alone.over, "the second source is asked")
+        for viewer in (alone, player):
+            await viewer.more(20 * SOME)
+
+
 async def test_a_failed_source_is_never_known_as_the_one_that_took_its_place(
     tmp_path: Path,
 ) -> None:
