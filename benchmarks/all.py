@@ -34,6 +34,8 @@ PROGRAMS: dict[str, tuple[list[str], bool]] = {
         ["--floor-seconds", "3", "--floor-memory", "60", "--floor-gap-ms", "150"],
         True,
     ),
+    "front_door": (["--floor-login", "0.4", "--floor-streams", "0.7"], True),
+    "storm": (["--floor-gap-ms", "150"], True),
     "stall": (["--floor-gap-ms", "150", "--floor-lost", "0"], True),
 }
 
