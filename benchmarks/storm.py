@@ -80,7 +80,7 @@ def write_guide(path: Path, programmes: int) -> None:
             file.write(piece)
 
 
-async def furnish(data: Path, guide: Path | None) -> None:
+async def furnish(data: Path) -> None:
     store = await Store.open(data)
     passwords = Passwords()
     try:
@@ -91,10 +91,17 @@ async def furnish(data: Path, guide: Path | None) -> None:
             await store.lineup.add_channel(
                 Channel(0, f"Channel {number}", number, sources=(source,))
             )
-        if guide is not None:
-            await store.lineup.add_list(ListSource(0, "guide", str(guide), interval_seconds=86_400))
     finally:
         passwords.close()
+        await store.close()
+
+
+async def add_guide(data: Path, guide: Path) -> None:
+    """As a command would, beside the running server, which then reads it at once."""
+    store = await Store.open(data)
+    try:
+        await store.lineup.add_list(ListSource(0, "guide", str(guide), interval_seconds=86_400))
+    finally:
         await store.close()
 
 
@@ -170,7 +177,7 @@ def measure(stormy: bool, options: argparse.Namespace, folder: Path, guide: Path
     limit = options.warm_up + options.seconds + 120
     harness.wait_quiet(options.quiet_seconds)
     data = folder / f"data-{time.monotonic_ns()}"
-    asyncio.run(furnish(data, guide if stormy else None))
+    asyncio.run(furnish(data))
     hung = harness.Program(
         "hung",
         [sys.executable, __file__, "--hung-engine"],
@@ -200,6 +207,7 @@ def measure(stormy: bool, options: argparse.Namespace, folder: Path, guide: Path
                 time.sleep(options.warm_up)
                 worst_child = 0
                 if stormy:
+                    asyncio.run(add_guide(data, guide))
                     command = [sys.executable, __file__, "--storm", str(port)]
                     command += [str(options.rate), str(options.seconds)]
                     blowing = harness.Program(

@@ -149,6 +149,28 @@ def user_kick(name: Name, data: Data = None) -> None:
     print(f"account {name} is kicked: its streams end within two seconds")
 
 
+@users.command("token")
+def user_token(
+    name: Name,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Make a new one; the old one is good for nothing.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Show the addresses that stand in for user and password, by the account's token."""
+
+    async def work(store: Store, config: Config) -> tuple[str, Config]:
+        account = await _found(store, name)
+        token = await store.accounts.reset_token(account.id) if reset else account.token
+        return token, config
+
+    token, config = with_store(data, work)
+    base = config.public_url or f"http://SERVER:{config.port}"
+    print(f"list   {base}/get.php?token={token}&type=m3u_plus&output=ts")
+    print(f"guide  {base}/xmltv.php?token={token}")
+    print(f"stream {base}/live/{token}/ID.ts")
+
+
 @users.command("delete")
 def user_delete(name: Name, data: Data = None) -> None:
     """Remove an account; its streams end within two seconds."""

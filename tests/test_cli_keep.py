@@ -28,6 +28,15 @@ def test_an_account_is_made_changed_listed_and_removed(rawstream: Terminal) -> N
     assert "ana" not in rawstream("user", "list")
 
 
+def test_a_token_is_shown_and_taken_back(rawstream: Terminal) -> None:
+    rawstream("user", "add", "ana")
+    first = rawstream("user", "token", "ana")
+    assert first == rawstream("user", "token", "ana")
+    assert first.startswith("list   http://SERVER:58055/get.php?token=")
+    assert rawstream("user", "token", "ana", "--reset") != first
+    assert rawstream("user", "token", "ana") != first
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
