@@ -131,8 +131,23 @@ async def fetch(
     except TimeoutError as error:
         raise UpstreamTimeout("read", label, "took too long") from error
     except (aiohttp.ClientError, ValueError, OSError) as error:
-        raise UpstreamError("read", label, type(error).__name__) from None
+        raise UpstreamError("read", label, _words(error)) from None
     raise UpstreamError("open", label, "too many redirects")
+
+
+def _words(error: Exception) -> str:
+    """What went wrong; of what the library says, only what can hold nothing of a URL."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        found = error.certificate_error
+        words = getattr(found, "verify_message", "") or "it can't be verified"
+        return f"its certificate is not accepted: {words}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no TLS connection can be made"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it hung up without an answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return type(error).__name__
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -24,6 +24,13 @@ _SECONDS_LIMIT: Final = 120.0  # of a segment, and of the target duration
 _VIDEO: Final = re.compile(r"avc|hvc|hev|mp4v|vp0?9|av01|dvh", re.I)
 _RANGE: Final = re.compile(r"([0-9]{1,15})(?:@([0-9]{1,15}))?")
 _KEY_BYTES: Final = 16
+_LINES: Final = 40_000  # of one playlist; its reading takes a second for some 50 000
+_SYNC: Final = 0x47
+_PACKET: Final = 188
+
+
+class NotCarried(FormatError):
+    """What is there is no MPEG-TS, and no later segment will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`number`: its media sequence number. `byte_range`: offset and length. `discontinuity`: what
-    comes has another clock, other PIDs or counters than what came before.
+    """`number`: its media sequence number. `seconds`: 0 where none are said. `byte_range`: offset
+    and length. `discontinuity`: what comes has another clock, other PIDs or counters than what came
+    before.
     """
 
     number: int
@@ -76,18 +84,32 @@ def read_playlist(body: bytes, url: str) -> MediaPlaylist | tuple[Variant, ...]:
     text = body.decode("utf-8-sig", "replace")
     if not text.lstrip().startswith("#EXTM3U"):
         raise FormatError(_WHAT, "what is there is no playlist")
+    if text.count("\n") > _LINES:
+        raise FormatError(_WHAT, f"it has more than {_LINES} lines")
     try:
-        found = m3u8.loads(text, uri=url)
+        return _read(text, url)
+    except FormatError:
+        raise
     except Exception as error:  # the library raises whatever a bad line makes its code raise
         raise FormatError(_WHAT, f"a line can't be read ({type(error).__name__})") from None
+
+
+def _read(text: str, url: str) -> MediaPlaylist | tuple[Variant, ...]:
+    found = m3u8.loads(text, uri=url)
     if found.is_variant:
         return _variants(found)
     segments = tuple(_segments(found))
     if not segments:
         raise FormatError(_WHAT, "it has no segments")
     longest = max(segment.seconds for segment in segments)
-    target = min(float(found.target_duration or longest), _SECONDS_LIMIT)
-    return MediaPlaylist(max(target, 0.5), segments, bool(found.is_endlist))
+    target = _bounded(found.target_duration or longest, 0.5)
+    return MediaPlaylist(target, segments, bool(found.is_endlist))
+
+
+def _bounded(seconds: float | None, least: float) -> float:
+    """A duration that can be waited for, whatever was written; what is no number is the least."""
+    value = float(seconds or 0)
+    return min(value, _SECONDS_LIMIT) if value > least else least
 
 
 def _variants(found: Any) -> tuple[Variant, ...]:
@@ -106,8 +128,8 @@ def _variants(found: Any) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def best_variant(variants: Sequence[Variant]) -> Variant:
-    """The one of the highest bandwidth that has pictures, and its sound with them.
+def ranked_variants(variants: Sequence[Variant]) -> list[Variant]:
+    """Those that have their sound with them, best first: pictures before none, then the bandwidth.
 
     Raises FormatError when sound comes apart in all of them.
     """
@@ -116,8 +138,7 @@ def best_variant(variants: Sequence[Variant]) -> Variant:
         raise FormatError(
             _WHAT, "sound comes in a playlist of its own, and only one playlist is carried"
         )
-    pictures = [variant for variant in whole if variant.video is not False]
-    return max(pictures or whole, key=lambda variant: variant.bandwidth)
+    return sorted(whole, key=lambda one: (one.video is not False, one.bandwidth), reverse=True)
 
 
 def _segments(found: Any) -> Iterable[Segment]:
@@ -126,7 +147,7 @@ def _segments(found: Any) -> Iterable[Segment]:
     discontinuity = False
     for one in found.segments:
         if one.init_section is not None:
-            raise FormatError(_WHAT, "fMP4 segments (EXT-X-MAP); only MPEG-TS is carried")
+            raise NotCarried(_WHAT, "fMP4 segments (EXT-X-MAP); only MPEG-TS is carried")
         byte_range = None
         if one.byterange:
             match = _RANGE.fullmatch(one.byterange.strip())
@@ -141,7 +162,7 @@ def _segments(found: Any) -> Iterable[Segment]:
         yield Segment(
             number=number,
             url=one.absolute_uri,
-            seconds=min(max(float(one.duration or 0), 0.01), _SECONDS_LIMIT),
+            seconds=_bounded(one.duration, 0.0),
             byte_range=byte_range,
             key=_key(one.key, number),
             discontinuity=discontinuity,
@@ -167,25 +188,48 @@ def _key(found: Any, number: int) -> Key | None:
         except (ValueError, OverflowError):
             raise FormatError(_WHAT, "an IV can't be read") from None
     else:
-        iv = number.to_bytes(_KEY_BYTES, "big")  # §5.2
+        iv = (number % (1 << 8 * _KEY_BYTES)).to_bytes(_KEY_BYTES, "big")  # §5.2
     return Key(found.absolute_uri, iv)
 
 
 def refuse_other_containers(data: bytes) -> None:
-    """Look at the beginning of a segment. Raises FormatError for what is surely no MPEG-TS."""
+    """Look at the beginning of a segment. Raises NotCarried for what is surely no MPEG-TS."""
     if data[4:8] in (b"ftyp", b"styp", b"moof", b"sidx"):
-        raise FormatError(_WHAT, "fMP4 segments; only MPEG-TS is carried")
+        raise NotCarried(_WHAT, "fMP4 segments; only MPEG-TS is carried")
     if data[:3] == b"ID3" or data[:2] in (b"\xff\xf1", b"\xff\xf9"):
-        raise FormatError(_WHAT, "packed audio segments; only MPEG-TS is carried")
+        raise NotCarried(_WHAT, "packed audio segments; only MPEG-TS is carried")
     if data[:6] == b"WEBVTT":
-        raise FormatError(_WHAT, "subtitles; only MPEG-TS is carried")
+        raise NotCarried(_WHAT, "subtitles; only MPEG-TS is carried")
+
+
+def whole_packets(data: bytes) -> bytes:
+    """A segment from its first packet on, to the end of its last whole one: what is cut off would
+    tear the next segment's first. Raises FormatError when there is none.
+    """
+    for at in range(min(_PACKET, len(data))):
+        if data[at] == _SYNC and data[at + _PACKET : at + _PACKET + 1] in (b"\x47", b""):
+            size = (len(data) - at) // _PACKET * _PACKET
+            if size:
+                return data[at : at + size]
+    raise FormatError(_WHAT, "what comes is no MPEG transport stream")
 
 
 class LiveEdge:
-    """Where a reader of a live playlist is (§6.3.3, §6.3.4)."""
+    """Where a reader of a live playlist is (§6.3.3, §6.3.4), and where the next one goes on."""
 
     def __init__(self) -> None:
         self._next: int | None = None
+        self._sent: int | None = None
+        self._begins = True
+
+    def begin(self) -> None:
+        """Another reader takes over: it goes on behind what was sent."""
+        self._next = self._sent
+        self._begins = True
+
+    def sent(self, segment: Segment) -> None:
+        """All of it has gone to the viewers."""
+        self._sent = segment.number + 1
 
     def take(self, playlist: MediaPlaylist) -> list[Segment]:
         """The segments that have not been taken yet, in order; at first those near the end.
@@ -195,14 +239,16 @@ class LiveEdge:
         """
         segments = playlist.segments
         first, last = segments[0].number, segments[-1].number
+        begins, self._begins = self._begins, False
         lost = False
-        if self._next is None:
+        if self._next is None or (begins and last < self._next - 1):
             wanted = _near_the_end(playlist)
-        elif last < self._next - len(segments) - 1:
+        elif begins:  # what was missed for long is missed: it may have come from elsewhere
+            wanted = [one for one in _near_the_end(playlist) if one.number >= self._next]
+        elif last < self._next - len(segments) - 1 or first > self._next:
             wanted, lost = _near_the_end(playlist), True
         else:
             wanted = [segment for segment in segments if segment.number >= self._next]
-            lost = first > self._next
         if wanted:
             self._next = last + 1
             wanted[0] = replace(wanted[0], discontinuity=lost or wanted[0].discontinuity)
@@ -213,9 +259,9 @@ def _near_the_end(playlist: MediaPlaylist) -> list[Segment]:
     seconds = 0.0
     wanted: list[Segment] = []
     for segment in reversed(playlist.segments):
-        if wanted and seconds + segment.seconds > _EDGE_TARGETS * playlist.target_seconds + 0.5:
+        seconds += segment.seconds or playlist.target_seconds
+        if wanted and seconds > _EDGE_TARGETS * playlist.target_seconds + 0.5:
             break
-        seconds += segment.seconds
         wanted.append(segment)
     wanted.reverse()
     wanted[0] = replace(wanted[0], discontinuity=False)  # there is nothing before it

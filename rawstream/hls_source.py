@@ -1,21 +1,22 @@
 """An HLS stream of somebody else as a source: its segments, one after the other, at their pace.
 
-Owns: when playlists are read again, the fetching and decrypting of segments, the pace at which
-their bytes go on. Must not know: what a playlist says (`hls`), viewers, what follows a failure.
+Owns: when playlists are read again, the fetching and decrypting of segments, and that each goes on
+when it is due. Must not know: what a playlist or a segment says (`hls`, `hls_pace`), viewers, what
+follows a failure.
 
 Segments come in clumps of some seconds, and viewers who join stand two seconds behind the newest
-byte: so the first segment goes on at once, each later one spread over its duration. Its URL may
-hold secrets: only `label` is ever shown.
+byte: so each segment is spread over its duration. Its URL may hold secrets: only `label` is ever
+shown.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -30,31 +31,51 @@ from rawstream.hls import (
     Key,
     LiveEdge,
     MediaPlaylist,
+    NotCarried,
     Segment,
-    best_variant,
+    Variant,
+    ranked_variants,
     read_playlist,
     refuse_other_containers,
+    whole_packets,
 )
+from rawstream.hls_pace import Pace, SegmentReader
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE
 from rawstream.sources import DirectFeed, DirectSource, FeedFailed, Headers, IsPlaylist, Take
 
-_AHEAD: Final = 2  # segments fetched and not yet sent on
+logger = logging.getLogger(__name__)
+
+_AHEAD: Final = 2  # segments in the queue; two more may be in memory beside them
+_AT_ONCE: Final = 2  # segments asked for, so that an origin that is slow to answer keeps up
 _STEP_SECONDS: Final = 0.1  # of media in one piece
+_PIECE_PACKETS: Final = 1024  # in one piece at most: what the loop does at once
 _STALE_TARGETS: Final = 4  # target durations without a new segment are the end
-_BEHIND_TARGETS: Final = 4  # further behind the end of the playlist, the pace is raised
+_BEHIND_TARGETS: Final = 1.5  # further behind the end of the playlist, the pace is raised
 _CATCH_UP: Final = 0.9
 _TRIES: Final = 2  # of a segment
+_RETRY_SECONDS: Final = 0.5  # some are announced a moment before they are there
+_LEAST_SECONDS: Final = 6.0  # for a document, however short the segments are
 _MISSING: Final = 3  # segments in a row are the end
+_VARIANTS: Final = 4  # of a master playlist that are tried
 _KEYS: Final = 4  # remembered
 _IN_A_THREAD_BYTES: Final = 128 * 1024
+_PACKED: Final = b"\x1f\x8b\x08"  # RFC 1952
 
 
-class _Ready(NamedTuple):
-    """A segment that has come. `behind_seconds`: of media that the playlist has after it."""
+class _Got(NamedTuple):
+    """Of a segment: its packets, or why there are none. `hopeless`: nor will there ever be."""
+
+    data: bytes = b""
+    why: str = ""
+    hopeless: bool = False
+
+
+class _Coming(NamedTuple):
+    """A segment that is asked for. `behind_seconds`: of media that the playlist has after it."""
 
     segment: Segment
-    data: bytes
+    got: asyncio.Task[_Got]
     behind_seconds: float
     target_seconds: float
 
@@ -85,17 +106,22 @@ class _Fetcher:
         self._user_agent = given.pop("user-agent", ("", ""))[1]
         self._headers = dict(given.values())
         self._keys: dict[str, bytes] = {}
+        self._key_lock = asyncio.Lock()  # two segments ask for one key once
         self._public = False  # once from a public address, never to a private one
 
     async def _get(
-        self, url: str, limit_bytes: int, byte_range: tuple[int, int] | None = None
+        self,
+        url: str,
+        limit_bytes: int,
+        byte_range: tuple[int, int] | None = None,
+        seconds: float = math.inf,
     ) -> Fetched:
         try:
             got = await fetch(
                 url,
                 policy=self._policy,
                 limit_bytes=limit_bytes,
-                total_seconds=self._timeouts.hls_segment_seconds,
+                total_seconds=min(seconds, self._timeouts.hls_segment_seconds),
                 read_seconds=self._timeouts.source_head_seconds,
                 user_agent=self._user_agent,
                 headers=self._headers,
@@ -113,44 +139,60 @@ class _Fetcher:
             raise UpstreamError("read", self._label, "the transfer broke off")
         return got
 
-    async def playlist(self, url: str) -> tuple[MediaPlaylist | None, str]:
-        """A media playlist and where it was; None and the best variant's URL for a master
-        playlist. Raises UpstreamError, FormatError.
-        """
+    async def playlist(
+        self, url: str, seconds: float = math.inf
+    ) -> MediaPlaylist | tuple[Variant, ...]:
+        """A playlist, or the variants of a master playlist. Raises UpstreamError, FormatError."""
         limit = self._limits.hls_playlist_bytes
-        got = await self._get(url, limit)
-        found = await asyncio.to_thread(lambda: read_playlist(_unpacked(got.body, limit), got.url))
-        if isinstance(found, MediaPlaylist):
-            return found, url
-        return None, best_variant(found).url
+        got = await self._get(url, limit, seconds=seconds)
+        return await asyncio.to_thread(lambda: read_playlist(_unpacked(got.body, limit), got.url))
 
-    async def segment(self, segment: Segment) -> bytes:
-        """Its bytes, in clear. Raises UpstreamError, FormatError."""
+    async def segment(self, segment: Segment, seconds: float) -> bytes:
+        """Its packets, in clear. Raises UpstreamError, FormatError."""
         limit = self._limits.hls_segment_bytes
-        data = (await self._get(segment.url, limit, segment.byte_range)).body
-        if data[:2] == b"\x1f\x8b":
-            data = await asyncio.to_thread(_unpacked, data, limit)
-        if segment.key is None:
-            return data
-        key, iv = await self._key(segment.key), segment.key.iv
-        if len(data) > _IN_A_THREAD_BYTES:
-            return await asyncio.to_thread(_decrypted, data, key, iv)
-        return _decrypted(data, key, iv)
+        data = (await self._get(segment.url, limit, segment.byte_range, seconds)).body
+        if not data:
+            raise FormatError("HLS segment", "it is empty")
+        key = await self._key(segment.key) if segment.key is not None else None
+        iv = segment.key.iv if segment.key is not None else b""
+        try:
+            if len(data) > _IN_A_THREAD_BYTES:
+                return await asyncio.to_thread(_in_clear, data, key, iv, limit)
+            return _in_clear(data, key, iv, limit)
+        except FormatError:
+            if segment.key is not None:
+                self._keys.pop(segment.key.url, None)  # it may be another one by now
+            raise
 
     async def _key(self, key: Key) -> bytes:
-        found = self._keys.get(key.url)
-        if found is None:
+        async with self._key_lock:
+            found = self._keys.get(key.url)
+            if found is not None:
+                return found
             found = (await self._get(key.url, 1024)).body
             if len(found) != 16:
-                raise FormatError("HLS key", f"{len(found)} bytes instead of 16")
+                raise FormatError("HLS key", f"its key has {len(found)} bytes instead of 16")
             if len(self._keys) >= _KEYS:
                 del self._keys[next(iter(self._keys))]
             self._keys[key.url] = found
-        return found
+            return found
+
+
+def _in_clear(data: bytes, key: bytes | None, iv: bytes, limit: int) -> bytes:
+    """Unpacked, decrypted, and packets. Raises FormatError."""
+    try:
+        data = _unpacked(data, limit)
+    except FormatError:
+        if key is None:
+            raise  # what is encrypted may begin like that by chance
+    if key is not None:
+        data = _decrypted(data, key, iv)
+    refuse_other_containers(data)
+    return whole_packets(data)
 
 
 def _unpacked(body: bytes, limit: int) -> bytes:
-    if body[:2] != b"\x1f\x8b":
+    if body[:3] != _PACKED:
         return body
     try:
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -183,7 +225,9 @@ class HlsFeed:
         timeouts: Timeouts,
         limits: Limits,
         headers: Headers = (),
+        edge: LiveEdge | None = None,
     ) -> None:
+        """`edge`: where former readers of this stream have come to."""
         self.label = shown_url(url)
         self.engine: Engine | None = None
         self.infohash: str | None = None
@@ -191,11 +235,11 @@ class HlsFeed:
         self.gone = False
         self.on_epoch: Callable[[], None] = lambda: None
         self._url = url
+        self._edge = edge or LiveEdge()
         self._fetcher = _Fetcher(self.label, policy, timeouts, limits, headers)
         self._last_data_at = 0.0
         self._ended: asyncio.Future[tuple[Ending, str]] | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._due = 0.0  # when the next segment's first byte is to go on
 
     @property
     def last_data_at(self) -> float:
@@ -243,120 +287,169 @@ class HlsFeed:
         first: asyncio.Future[None],
         ended: asyncio.Future[tuple[Ending, str]],
     ) -> None:
-        queue: asyncio.Queue[_Ready | _Over] = asyncio.Queue(_AHEAD)
-        loading = asyncio.create_task(self._load(queue), name=f"load {self.label}")
-        ending, reason = Ending.ABORTED, ""
+        queue: asyncio.Queue[_Coming | _Over] = asyncio.Queue(_AHEAD)
+        asking: set[asyncio.Task[_Got]] = set()
+        loading = asyncio.create_task(self._load(queue, asking), name=f"load {self.label}")
+        over = _Over(Ending.ABORTED, "")
         try:
-            while True:
-                ready = await queue.get()
-                if isinstance(ready, _Over):
-                    ending, reason = ready
-                    return
-                if ready.segment.discontinuity and first.done():
-                    self.on_epoch()
-                if first.done():
-                    await self._send(ready, take)
-                else:
-                    self._due = self._last_data_at = time.monotonic()
-                    take(ready.data)
-                    first.set_result(None)
+            over = await self._pass_on(queue, take, first)
+        except Exception as error:  # a bug of ours; its words might hold a URL
+            logger.error("%s: %s while reading HLS", self.label, type(error).__name__)
+            over = _Over(Ending.CUT, "an error of our own")
         finally:
-            loading.cancel()
             if not ended.done():
-                ended.set_result((ending, reason))
+                ended.set_result((over.ending, over.reason))
+            tasks = (loading, *asking)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, ready: _Ready, take: Take) -> None:
-        """Spread over its duration; what is late goes at once, so that lost lead is made good."""
-        seconds = ready.segment.seconds
-        if ready.behind_seconds > _BEHIND_TARGETS * ready.target_seconds:
-            seconds *= _CATCH_UP
-        begin = max(self._due, time.monotonic() - seconds)
-        self._due = begin + seconds
-        packets = math.ceil(len(ready.data) / PACKET_SIZE)
-        size = math.ceil(packets / max(1, round(seconds / _STEP_SECONDS))) * PACKET_SIZE
-        for at in range(0, len(ready.data), size):
-            wait = begin + seconds * at / len(ready.data) - time.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
+    async def _pass_on(
+        self, queue: asyncio.Queue[_Coming | _Over], take: Take, first: asyncio.Future[None]
+    ) -> _Over:
+        """Segments as they come, until there is no more."""
+        reader, pace = SegmentReader(), Pace()
+        missing, lost = 0, False
+        while True:
+            coming = await queue.get()
+            if isinstance(coming, _Over):
+                return coming
+            got = await coming.got
+            if got.hopeless:
+                return _Over(Ending.CUT, got.why)
+            if not got.data:
+                lost = True
+                missing += not coming.segment.gap
+                if missing >= _MISSING:
+                    return _Over(Ending.CUT, f"its segments can't be had: {got.why}")
+                continue
+            told = await asyncio.to_thread(reader.read, got.data)
+            seconds = told.lasts(coming.segment.seconds)
+            if first.done():
+                tagged = lost or coming.segment.discontinuity
+                if tagged if told.runs_on is None else not told.runs_on:
+                    self.on_epoch()
+                elif told.marks:
+                    take(told.marks)
+            if coming.behind_seconds > _BEHIND_TARGETS * coming.target_seconds:
+                seconds *= _CATCH_UP
+            missing, lost = 0, False
+            pace.begin(time.monotonic(), seconds, coming.behind_seconds)
+            await self._send(got.data, seconds, pace, take, first)
+            self._edge.sent(coming.segment)
+
+    async def _send(
+        self, data: bytes, seconds: float, pace: Pace, take: Take, first: asyncio.Future[None]
+    ) -> None:
+        packets = len(data) // PACKET_SIZE
+        step = min(_PIECE_PACKETS, math.ceil(packets / max(1, round(seconds / _STEP_SECONDS))))
+        for packet in range(0, packets, step):
+            # also where it is late: others have their turn between two pieces
+            await asyncio.sleep(max(0.0, pace.at(packet / packets) - time.monotonic()))
             self._last_data_at = time.monotonic()
-            take(ready.data[at : at + size])
+            take(data[packet * PACKET_SIZE : (packet + step) * PACKET_SIZE])
+            if not first.done():
+                first.set_result(None)
 
-    async def _load(self, queue: asyncio.Queue[_Ready | _Over]) -> None:
-        """Playlists and segments into the queue, until there is no more."""
+    async def _load(
+        self, queue: asyncio.Queue[_Coming | _Over], asking: set[asyncio.Task[_Got]]
+    ) -> None:
+        """Playlists into segments that are asked for, until there is no more."""
         try:
-            over = await self._load_all(queue)
+            over = await self._load_all(queue, asking)
         except (UpstreamError, FormatError) as error:
             over = _Over(Ending.CUT, error.reason)
+        except Exception as error:  # a bug of ours; its words might hold a URL
+            logger.error("%s: %s while loading HLS", self.label, type(error).__name__)
+            over = _Over(Ending.CUT, "an error of our own")
         await queue.put(over)
 
-    async def _load_all(self, queue: asyncio.Queue[_Ready | _Over]) -> _Over:
+    async def _load_all(
+        self, queue: asyncio.Queue[_Coming | _Over], asking: set[asyncio.Task[_Got]]
+    ) -> _Over:
         playlist, url = await self._first_playlist()
-        edge = LiveEdge()
-        missing, lost = 0, False
+        self._edge.begin()
+        at_once = asyncio.Semaphore(_AT_ONCE)
         changed_at = time.monotonic()
         while True:
             read_at = time.monotonic()
-            new = edge.take(playlist)
+            new = self._edge.take(playlist)
+            target = playlist.target_seconds
             for place, segment in enumerate(new):
-                data = None if segment.gap else await self._segment(segment)
-                if data is None:
-                    lost = True
-                    missing += not segment.gap
-                    if missing >= _MISSING:
-                        return _Over(Ending.CUT, "its segments are not there")
-                    continue
-                segment = replace(segment, discontinuity=lost or segment.discontinuity)
-                missing, lost = 0, False
+                got = asyncio.create_task(
+                    self._segment(segment, max(_LEAST_SECONDS, 2 * target), at_once),
+                    name=f"segment of {self.label}",
+                )
+                asking.add(got)
+                got.add_done_callback(asking.discard)
                 behind = sum(later.seconds for later in new[place + 1 :])
-                await queue.put(_Ready(segment, data, behind, playlist.target_seconds))
+                await queue.put(_Coming(segment, got, behind, target))
             if playlist.ended:
                 return _Over(Ending.EOF, "the playlist has ended")
             now = time.monotonic()
             if new:
                 changed_at = now
-            elif now - changed_at > _STALE_TARGETS * playlist.target_seconds:
+            elif now - changed_at > _STALE_TARGETS * target:
                 return _Over(Ending.CUT, "the playlist does not change any more")
-            # §6.3.4: half as long where nothing was new
-            wait = playlist.target_seconds * (1.0 if new else 0.5)
+            # §6.3.4: half as long where nothing was new; short segments are sooner used up
+            last = playlist.segments[-1].seconds
+            wait = min(target, max(last, target / 2)) if new else target / 2
             await asyncio.sleep(max(0.0, read_at + wait - now))
             playlist = await self._again(url, playlist, changed_at)
 
     async def _first_playlist(self) -> tuple[MediaPlaylist, str]:
-        url = self._url
-        for _ in range(2):
-            playlist, url = await self._fetcher.playlist(url)
-            if playlist is not None:
-                if playlist.ended:
-                    raise UpstreamError(
-                        "open",
-                        self.label,
-                        "it has an end: films are not served, only what is live",
-                    )
-                return playlist, url
-        raise FormatError("HLS playlist", "a master playlist leads to a master playlist")
+        """The media playlist, and where it is; of a master playlist the best that can be had."""
+        found = await self._fetcher.playlist(self._url)
+        if isinstance(found, MediaPlaylist):
+            return self._live(found), self._url
+        failure: UpstreamError | FormatError | None = None
+        for variant in ranked_variants(found)[:_VARIANTS]:
+            try:
+                media = await self._fetcher.playlist(variant.url, _LEAST_SECONDS)
+            except (UpstreamError, FormatError) as error:
+                failure = failure or error
+                continue
+            if isinstance(media, MediaPlaylist):
+                return self._live(media), variant.url
+            failure = failure or FormatError(
+                "HLS playlist", "a master playlist leads to a master playlist"
+            )
+        assert failure is not None, "there was a variant"
+        raise failure
+
+    def _live(self, playlist: MediaPlaylist) -> MediaPlaylist:
+        if playlist.ended:
+            raise UpstreamError(
+                "open", self.label, "it has an end: films are not served, only what is live"
+            )
+        return playlist
 
     async def _again(self, url: str, last: MediaPlaylist, changed_at: float) -> MediaPlaylist:
         """The playlist as it is now; the last one while it can't be had for a moment."""
         try:
-            playlist, _ = await self._fetcher.playlist(url)
+            found = await self._fetcher.playlist(url, max(_LEAST_SECONDS, 2 * last.target_seconds))
         except (UpstreamError, FormatError):
             if time.monotonic() - changed_at > _STALE_TARGETS * last.target_seconds:
                 raise
             return last
-        return playlist if playlist is not None else last
+        return found if isinstance(found, MediaPlaylist) else last
 
-    async def _segment(self, segment: Segment) -> bytes | None:
-        """None when it can't be had: the next one is better than none. Raises FormatError for what
-        will never be a stream.
-        """
-        for _ in range(_TRIES):
+    async def _segment(self, segment: Segment, seconds: float, at_once: asyncio.Semaphore) -> _Got:
+        """Without data when it can't be had: the next one is better than none."""
+        if segment.gap:
+            return _Got(why="it is not there")
+        why = ""
+        for number in range(_TRIES):
+            if number:
+                await asyncio.sleep(min(_RETRY_SECONDS, segment.seconds / 4))
             try:
-                data = await self._fetcher.segment(segment)
-            except UpstreamError:
-                continue
-            refuse_other_containers(data)
-            return data
-        return None
+                async with at_once:
+                    return _Got(await self._fetcher.segment(segment, seconds))
+            except NotCarried as error:
+                return _Got(why=error.reason, hopeless=True)
+            except (UpstreamError, FormatError) as error:
+                why = error.reason
+        return _Got(why=why)
 
     async def look(self) -> None:
         """There is nobody to ask."""
@@ -390,9 +483,12 @@ class HlsSource:
         self._timeouts = timeouts
         self._limits = limits
         self._headers = headers
+        self._edge = LiveEdge()
 
     async def start(self, avoid: Collection[Engine]) -> HlsFeed:  # noqa: ARG002 - Source's shape
-        return HlsFeed(self._url, self._policy, self._timeouts, self._limits, self._headers)
+        return HlsFeed(
+            self._url, self._policy, self._timeouts, self._limits, self._headers, self._edge
+        )
 
     def yields(self, avoid: Collection[Engine]) -> Engine | None:  # noqa: ARG002 - Source's shape
         return None

@@ -10,7 +10,7 @@ from rawstream.hls import (
     LiveEdge,
     MediaPlaylist,
     Segment,
-    best_variant,
+    ranked_variants,
     read_playlist,
     refuse_other_containers,
 )
@@ -93,10 +93,10 @@ def master(*variants: str, head: str = "") -> str:
     lines = [f"#EXT-X-STREAM-INF:{what}\nv{n}.m3u8" for n, what in enumerate(variants)]
     found = read_playlist("\n".join(["#EXTM3U", head, *lines]).encode(), URL)
     assert not isinstance(found, MediaPlaylist)
-    return best_variant(found).url
+    return ranked_variants(found)[0].url
 
 
-def test_the_best_variant_has_pictures_and_its_own_sound() -> None:
+def test_the_ranked_variants_has_pictures_and_its_own_sound() -> None:
     sound = 'BANDWIDTH=900,CODECS="mp4a.40.2"'
     audio = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="g",NAME="n",URI="a.m3u8"'
     muxed = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="m",NAME="n"'

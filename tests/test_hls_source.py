@@ -78,9 +78,8 @@ async def test_segments_come_whole_in_order_and_untouched(origin: HlsOrigin, pat
         assert bytes(reader.data[: len(expected)]) == expected
         assert reader.epochs == []
         assert not origin.asked("/sound")
-        assert reader.pieces[0] == len(origin.segment(first)), "the first at once"
         assert all(size % 188 == 0 for size in reader.pieces)
-        assert max(reader.pieces[1:]) < len(origin.segment(first)), "later ones spread"
+        assert max(reader.pieces) < len(origin.segment(first)), "spread"
         assert len(origin.asked("/segment/")) == len(set(origin.asked("/segment/")))
 
 
@@ -134,7 +133,7 @@ async def test_an_origin_that_has_no_segments_ends_it(origin: HlsOrigin) -> None
         newest = origin.newest()
         origin.missing = set(range(newest - 5, newest + 100))
         ending, reason = await asyncio.wait_for(reader.feed.ended, PATIENCE_SECONDS)
-        assert (ending, reason) == (Ending.CUT, "its segments are not there")
+        assert (ending, reason) == (Ending.CUT, "its segments can't be had: answered 404")
 
 
 async def test_another_clock_is_told_where_it_begins(origin: HlsOrigin) -> None:

@@ -51,6 +51,7 @@ ORDER = (
     "fetch_policy",
     "fetch",
     "sources",
+    "hls_pace",
     "hls_source",
     # store
     "database",
