@@ -27,7 +27,8 @@ _RUNS_ON_SECONDS: Final = 1.0  # between the last PCR of a segment and the first
 _SECONDS_LIMIT: Final = 120.0  # of a segment
 _BELIEVED: Final = 4.0  # times more or less than the playlist says
 _LEAST_SECONDS: Final = 0.01
-_LEAD_SECONDS: Final = 4.0  # goes on at once at first: viewers join two seconds behind
+_LEAD_SECONDS: Final = 4.0  # go on at once, at first and what is late: viewers join 2 s behind
+_AT_ONCE_SHARE: Final = 0.8  # of a segment that is late, so that something is left to stretch
 
 
 class Told(NamedTuple):
@@ -90,9 +91,9 @@ class SegmentReader:
 class Pace:
     """When a segment's media goes on: in real time, some of it at once at first.
 
-    What is late goes at once, so that viewers have their lead again, and the rest is stretched up
-    to when the next segment may be expected: else each one after it would be as late, in bursts
-    with a silence between them.
+    What is late goes at once, to give viewers their lead again, and the rest is stretched up to
+    when the next segment may be expected: else each one after it would be as late, in bursts with
+    a silence between them.
     """
 
     def __init__(self) -> None:
@@ -116,11 +117,10 @@ class Pace:
             self._now = max(now, due)
             self._due = self._now + seconds - self._at_once
             return
-        self._at_once = min(seconds, max(0.0, now - due))
+        self._at_once = min(max(0.0, now - due), _LEAD_SECONDS, _AT_ONCE_SHARE * seconds)
         self._now = max(now, due)
         self._due = self._now + seconds
-        if seconds > self._at_once:
-            self._stretch = seconds / (seconds - self._at_once)
+        self._stretch = seconds / (seconds - self._at_once)
 
     def at(self, share: float) -> float:
         """When the byte at `share` (0 to 1) of the segment is due, on the clock of `begin`."""

@@ -5,6 +5,7 @@ wrong to order.
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from rawstream.broadcast import Broadcast
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.simulator import bundled_contents
 
 WINDOW = 5  # segments in a playlist
@@ -23,6 +25,18 @@ KEY = bytes(range(16))
 def clip_at(place: int) -> bytes:
     """One of the bundled clips, by its place among them."""
     return Path(bundled_contents()[place].clip).read_bytes()
+
+
+def counted_anew(segment: bytes) -> bytes:
+    """A segment as a packager makes it that counts from 0 in each."""
+    data = bytearray(segment)
+    counters: dict[int, int] = {}
+    for at in range(0, len(data), PACKET_SIZE):
+        pid = (data[at + 1] & 0x1F) << 8 | data[at + 2]
+        if data[at + 3] & 0x10:
+            counters[pid] = (counters.get(pid, -1) + 1) & 0x0F
+        data[at + 3] = data[at + 3] & 0xF0 | counters.get(pid, 0)
+    return bytes(data)
 
 
 class HlsOrigin:
@@ -45,6 +59,13 @@ class HlsOrigin:
         self.foot = ""
         self.body: bytes | None = None  # instead of any playlist
         self.segment_body: bytes | None = None  # instead of any segment
+        self.segment_bodies: dict[int, bytes] = {}  # instead of some
+        self.packed = False  # segments come packed, and nobody says so
+        self.key = KEY
+        self.key_body: bytes | None = None  # instead of the key
+        self.delay_seconds = 0.0  # before each answer
+        self.dead = ""  # what is not there, by the beginning of its path
+        self.count_anew = False  # continuity counters begin at 0 in each segment
         self.status = 200
         self.frozen_at: int | None = None  # no segment is added behind it
         self._begun = asyncio.get_running_loop().time()
@@ -65,7 +86,8 @@ class HlsOrigin:
         place = number - self.first_number
         if self.other is not None and number >= self.other_from:
             return self.other.segment(number - self.other_from)
-        return self.broadcast.segment(place)
+        data = self.broadcast.segment(place)
+        return counted_anew(data) if self.count_anew else data
 
     def asked(self, start: str) -> list[str]:
         return [path for path, _ in self.requests if path.startswith(start)]
@@ -102,6 +124,9 @@ class HlsOrigin:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((request.path, headers))
         path = request.path
+        await asyncio.sleep(self.delay_seconds)
+        if self.dead and path.startswith(self.dead):
+            return web.Response(status=404)
         if self.status != 200 and not path.startswith("/segment"):
             return web.Response(status=self.status)
         if path == "/moved.m3u8":
@@ -110,14 +135,14 @@ class HlsOrigin:
             text = (
                 '#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=100,CODECS="mp4a.40.2"\nsound.m3u8\n'
                 "#EXT-X-STREAM-INF:BANDWIDTH=90,RESOLUTION=320x180\nlive.m3u8\n"
-                "#EXT-X-STREAM-INF:BANDWIDTH=50,RESOLUTION=160x90\nsmall.m3u8\n"
+                "#EXT-X-STREAM-INF:BANDWIDTH=50,RESOLUTION=160x90\nlive\n"
             )
             return web.Response(text=text, content_type="application/vnd.apple.mpegurl")
         if path in ("/live.m3u8", "/live"):
             body = self.body if self.body is not None else self.media_playlist().encode()
             return web.Response(body=body, content_type="text/plain")
         if path == "/key":
-            return web.Response(body=KEY)
+            return web.Response(body=self.key if self.key_body is None else self.key_body)
         if path == "/whole.ts":
             first, last = map(int, headers["range"].removeprefix("bytes=").split("-"))
             data = self.segment(first // 10_000_000)
@@ -128,14 +153,16 @@ class HlsOrigin:
             if number in self.missing:
                 return web.Response(status=404)
             body = self.segment_body if self.segment_body is not None else self.segment(number)
-            return web.Response(body=self._encrypted(body, number), content_type="video/mp2t")
+            body = self._encrypted(self.segment_bodies.get(number, body), number)
+            body = gzip.compress(body, 1) if self.packed else body
+            return web.Response(body=body, content_type="video/mp2t")
         return web.Response(status=404)
 
     def _encrypted(self, data: bytes, number: int) -> bytes:
         if not self.key_method:
             return data
         iv = (number * 7 if self.explicit_iv else number).to_bytes(16, "big")
-        encryptor = Cipher(algorithms.AES(KEY), modes.CBC(iv)).encryptor()
+        encryptor = Cipher(algorithms.AES(self.key), modes.CBC(iv)).encryptor()
         padder = PKCS7(128).padder()
         padded = padder.update(data) + padder.finalize()
         return encryptor.update(padded) + encryptor.finalize()

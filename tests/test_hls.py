@@ -13,6 +13,7 @@ from rawstream.hls import (
     ranked_variants,
     read_playlist,
     refuse_other_containers,
+    whole_packets,
 )
 
 URL = "https://h/a/live.m3u8?token=t"
@@ -80,6 +81,8 @@ def test_a_playlist_without_a_target_duration_has_its_longest_segment_for_one() 
             "encrypted",
         ),
         (b"#EXTM3U\n#EXTINF:6,\n#EXT-X-BYTERANGE:x@y\na.ts\n", "byte range"),
+        (b"#EXTM3U\n#EXTINF:6,\nhttp://[::1/a.ts\n", "a line"),
+        (b"#EXTM3U\n" + b"#EXTINF:6,\na.ts\n" * 100_000, "lines"),
     ],
 )
 def test_what_is_not_carried_is_named(text: bytes, words: str) -> None:
@@ -87,6 +90,26 @@ def test_what_is_not_carried_is_named(text: bytes, words: str) -> None:
         read_playlist(text, URL)
     assert words in caught.value.reason
     assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["0", "-4", "nan", "inf", "1e308", "0.001"])
+def test_durations_that_are_none_can_be_waited_for(written: str) -> None:
+    try:
+        found = media(f"#EXTINF:{written},\na.ts\n")
+    except FormatError:
+        return
+    assert 0.5 <= found.target_seconds <= 120
+    assert 0 <= found.segments[0].seconds <= 120
+
+
+@pytest.mark.parametrize("number", ["-4", str(1 << 63), "9" * 50])
+def test_a_number_of_any_size_has_an_iv(number: str) -> None:
+    found = media(
+        f'#EXT-X-MEDIA-SEQUENCE:{number}\n#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXTINF:6,\na.ts\n'
+    )
+    key = found.segments[0].key
+    assert key is not None
+    assert len(key.iv) == 16
 
 
 def master(*variants: str, head: str = "") -> str:
@@ -105,6 +128,14 @@ def test_the_ranked_variants_has_pictures_and_its_own_sound() -> None:
     assert master('BANDWIDTH=9,AUDIO="g"', "BANDWIDTH=5", head=audio) == "https://h/a/v1.m3u8"
     assert master('BANDWIDTH=9,AUDIO="m"', "BANDWIDTH=5", head=muxed) == "https://h/a/v0.m3u8"
     assert master(sound) == "https://h/a/v0.m3u8", "radio"
+    ranked = [f"https://h/a/v{number}.m3u8" for number in (1, 2, 0)]
+    text = "".join(
+        f"#EXT-X-STREAM-INF:{one}\nv{n}.m3u8\n"
+        for n, one in enumerate((sound, "BANDWIDTH=5,RESOLUTION=1x1", "BANDWIDTH=3,RESOLUTION=1x1"))
+    )
+    found = read_playlist(b"#EXTM3U\n" + text.encode(), URL)
+    assert not isinstance(found, MediaPlaylist)
+    assert [variant.url for variant in ranked_variants(found)] == ranked
     with pytest.raises(FormatError, match="sound"):
         master('BANDWIDTH=9,AUDIO="g"', head=audio)
 
@@ -139,6 +170,48 @@ def test_an_origin_that_counts_anew_is_followed() -> None:
     edge.take(listed(5000, 5))
     assert taken(edge, listed(0, 5)) == ([2, 3, 4], [True, False, False])
     assert taken(edge, listed(1, 5)) == ([5], [False])
+
+
+def test_another_reader_goes_on_behind_what_was_sent() -> None:
+    edge = LiveEdge()
+    edge.take(listed(10, 8))
+    edge.sent(listed(16, 1).segments[0])  # 17 was taken, and never came
+    edge.begin()
+    assert taken(edge, listed(10, 8)) == ([17], [False])
+    assert taken(edge, listed(12, 8)) == ([18, 19], [False] * 2)
+
+
+def test_another_reader_does_not_go_on_where_nobody_is_any_more() -> None:
+    edge = LiveEdge()
+    edge.take(listed(10, 100))
+    edge.sent(listed(50, 1).segments[0])
+    edge.begin()
+    assert taken(edge, listed(10, 100))[0] == [107, 108, 109], "long past"
+    edge.begin()
+    edge.sent(listed(109, 1).segments[0])
+    edge.begin()
+    assert taken(edge, listed(10, 100)) == ([], []), "it has all there is"
+    edge.begin()
+    assert taken(edge, listed(0, 8))[0] == [5, 6, 7], "the origin counts anew"
+
+
+def test_what_follows_a_long_gap_begins_near_the_end() -> None:
+    edge = LiveEdge()
+    edge.take(listed(10, 8))
+    assert taken(edge, listed(500, 100)) == ([597, 598, 599], [True, False, False])
+
+
+def test_segments_without_a_duration_count_as_long_as_the_target() -> None:
+    assert taken(LiveEdge(), listed(1, 50, seconds=0.0))[0] == [48, 49, 50]
+
+
+def test_packets_are_whole() -> None:
+    packet = b"\x47" + bytes(187)
+    assert whole_packets(packet) == packet
+    assert whole_packets(b"junk" + packet * 3 + packet[:100]) == packet * 3
+    for none in (b"", b"\x47", b"<html>G" + b"<p>Log in</p>" * 100, bytes(1000)):
+        with pytest.raises(FormatError):
+            whole_packets(none)
 
 
 def test_long_segments_are_begun_one_at_least() -> None:

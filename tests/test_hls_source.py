@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from hls_origin import HlsOrigin, clip_at, hls_origin
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hls_origin import KEY, HlsOrigin, clip_at, hls_origin
 from players import find_program
 from stage import PATIENCE_SECONDS, stage, until
 
 from rawstream.broadcast import Broadcast
 from rawstream.config import Limits, Timeouts
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.hls_source import HlsFeed, WebSource
+from rawstream.hls_source import HlsFeed, HlsSource, WebSource, _in_clear
 from rawstream.http_client import Ending
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import FeedFailed
@@ -66,7 +67,7 @@ def from_segment(origin: HlsOrigin, number: int, count: int) -> bytes:
 
 
 def first_of(origin: HlsOrigin) -> int:
-    return int(origin.asked("/segment/")[0].split("/")[-1].removesuffix(".ts"))
+    return min(int(path.split("/")[-1].removesuffix(".ts")) for path in origin.asked("/segment/"))
 
 
 @pytest.mark.parametrize("path", ["/live.m3u8", "/master.m3u8", "/moved.m3u8"])
@@ -99,7 +100,7 @@ async def test_byte_ranges_of_one_file(origin: HlsOrigin) -> None:
     origin.by_range = True
     async with reading(origin) as reader:
         ranges = [head["range"] for path, head in origin.requests if path == "/whole.ts"]
-        first = int(ranges[0].removeprefix("bytes=").split("-")[0]) // 10_000_000
+        first = min(int(one.removeprefix("bytes=").split("-")[0]) // 10_000_000 for one in ranges)
         expected = from_segment(origin, first, 3)
         await reader.has(len(expected))
         assert bytes(reader.data[: len(expected)]) == expected
@@ -183,6 +184,9 @@ async def test_a_playlist_that_ends_ends_after_its_last_segment(origin: HlsOrigi
         ("segment_body", b"\0\0\0\x18ftypiso5" + bytes(100), "fMP4"),
         ("segment_body", b"ID3\4" + bytes(100), "packed audio"),
         ("key_method", "SAMPLE-AES", "SAMPLE-AES"),
+        ("segment_body", b"<html>Please log in</html>" * 9, "no MPEG transport stream"),
+        ("segment_body", b"", "it is empty"),
+        ("head", '#EXT-X-KEY:METHOD=AES-128,URI="key"', "can't be decrypted"),
         ("body", b"<html>Please log in</html>", "no playlist"),
         ("body", b"#EXTM3U\n" + b"#EXTINF:6,\na.ts\n" * 200_000, "longer than"),
         ("status", 403, "answered 403"),
@@ -197,6 +201,92 @@ async def test_what_cannot_be_played_is_said(
             pass
     assert words in caught.value.reason
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "instead", [b"", b"\x47", b"<html>Log in</html>" * 99, b"\x1f\x8b\x08 torn"]
+)
+async def test_a_segment_that_is_none_is_passed_over_and_told(
+    origin: HlsOrigin, instead: bytes
+) -> None:
+    broken = origin.newest()
+    origin.segment_bodies[broken] = instead
+    async with reading(origin) as reader:
+        first = first_of(origin)
+        before = from_segment(origin, first, broken - first)
+        after = from_segment(origin, broken + 1, 2)
+        await reader.has(len(before + after))
+        assert bytes(reader.data[: len(before + after)]) == before + after
+        assert reader.epochs == [len(before)]
+
+
+async def test_packed_segments_are_unpacked(origin: HlsOrigin) -> None:
+    origin.packed = True
+    async with reading(origin) as reader:
+        expected = from_segment(origin, first_of(origin), 2)
+        await reader.has(len(expected))
+        assert bytes(reader.data[: len(expected)]) == expected
+
+
+def test_what_is_encrypted_may_begin_like_something_packed() -> None:
+    """One in millions of segments does."""
+    clear = b"\x47" + bytes(187)
+    padded = clear + bytes((4,)) * 4
+    decryptor = Cipher(algorithms.AES(KEY), modes.ECB()).decryptor()
+    begins = b"\x1f\x8b\x08" + bytes(13)
+    block = decryptor.update(begins)
+    iv = bytes(a ^ b for a, b in zip(block, padded[:16], strict=True))  # that makes it begin so
+    encryptor = Cipher(algorithms.AES(KEY), modes.CBC(iv)).encryptor()
+    data = encryptor.update(padded) + encryptor.finalize()
+    assert data.startswith(begins)
+    assert _in_clear(data, KEY, iv, 10_000) == clear
+
+
+async def test_a_key_that_changes_at_its_address_is_asked_for_again(origin: HlsOrigin) -> None:
+    origin.key_method = "AES-128"
+    async with reading(origin) as reader:
+        origin.key = bytes(range(100, 116))
+        await until(lambda: len(origin.asked("/key")) > 1, "the other key")
+        have = len(reader.data)
+        await reader.has(have + 2 * len(origin.segment(origin.newest())))
+
+
+async def test_a_key_that_is_none_is_said(origin: HlsOrigin) -> None:
+    origin.key_method, origin.key_body = "AES-128", bytes(15)
+    with pytest.raises(FeedFailed, match="its key has 15 bytes instead of 16"):
+        async with reading(origin):
+            pass
+
+
+async def test_a_dead_variant_gives_way_to_the_next_best(origin: HlsOrigin) -> None:
+    origin.dead = "/live.m3u8"
+    async with reading(origin, "/master.m3u8") as reader:
+        await reader.has(1)
+        assert origin.asked("/live") == ["/live.m3u8", "/live"]
+
+
+async def test_another_feed_of_a_source_goes_on_behind_what_was_sent(origin: HlsOrigin) -> None:
+    source = HlsSource(origin.base + "/live.m3u8", FetchPolicy((), lambda: ()), TIMEOUTS, Limits())
+    readers = []
+    for _ in range(2):
+        feed = await source.start(())
+        reader = Reader(feed)
+        readers.append(reader)
+        await feed.open(reader.take, patience=PATIENCE)
+        await reader.has(2 * len(origin.segment(origin.newest())))
+        await feed.close()
+    number, left = first_of(origin), len(readers[0].data)
+    while (size := len(origin.segment(number))) <= left:
+        number, left = number + 1, left - size
+    assert bytes(readers[1].data[:size]) == origin.segment(number), "the first not wholly sent"
+
+
+async def test_an_origin_that_is_slow_to_answer_keeps_up(origin: HlsOrigin) -> None:
+    origin.delay_seconds = 1.4 * origin.seconds
+    async with reading(origin) as reader:
+        count = len(set(origin.asked("/segment/"))) + 12
+        await until(lambda: len(set(origin.asked("/segment/"))) >= count or reader.epochs)
+        assert reader.epochs == [], "no segment was missed"
 
 
 async def test_a_closed_feed_asks_nothing_more(origin: HlsOrigin) -> None:
@@ -250,6 +340,17 @@ async def test_viewers_play_on_over_another_clock(tmp_path: Path) -> None:
         player.assert_plays()
         assert on.channel() is not None
         assert on.snapshot.channels[0].recoveries == 0
+
+
+async def test_counters_that_begin_anew_in_each_segment_are_nothing_to_complain_of(
+    tmp_path: Path,
+) -> None:
+    async with hls_origin() as origin, stage(tmp_path, []) as on:
+        origin.count_anew = True
+        player = await on.play(f"url={origin.base}/live.m3u8")
+        await player.more(1_500_000)
+        player.assert_plays()
+        assert on.worker.hub.snapshot().channels[0].recoveries == 0
 
 
 async def test_one_address_asked_for_in_two_ways_is_two_streams(tmp_path: Path) -> None:
