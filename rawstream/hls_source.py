@@ -127,6 +127,7 @@ class _Fetcher:
                 headers=self._headers,
                 byte_range=byte_range,
                 came_from_public=self._public,
+                redirects=self._limits.redirects,
             )
         except UpstreamTimeout as error:
             raise UpstreamTimeout(error.phase, self._label, error.reason) from None

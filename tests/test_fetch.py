@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import ssl
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +237,30 @@ async def test_a_full_disk_is_no_fault_of_the_server() -> None:
     async with served(answer) as url:
         with pytest.raises(StateError, match="No space left"):
             await get(url, into=OffLoop(full=True))
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+            f"-subj /CN=localhost -keyout {key} -out {certificate}"
+        ).split(),
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+async def test_a_certificate_that_is_not_accepted_is_said(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), ssl=context, port=0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        with pytest.raises(UpstreamError, match="certificate is not accepted: self") as caught:
+            await get(f"https://user:{SECRET}@127.0.0.1:{port}/{SECRET}/a.m3u8")
+    finally:
+        server.close()
+    assert SECRET not in str(caught.value)
