@@ -371,9 +371,8 @@ class HlsFeed:
         playlist, url = await self._first_playlist()
         self._edge.begin()
         at_once = asyncio.Semaphore(_AT_ONCE)
-        changed_at = time.monotonic()
+        changed_at = asked_at = time.monotonic()
         while True:
-            read_at = time.monotonic()
             new = self._edge.take(playlist)
             target = playlist.target_seconds
             for place, segment in enumerate(new):
@@ -395,7 +394,9 @@ class HlsFeed:
             # §6.3.4: half as long where nothing was new; short segments are sooner used up
             last = playlist.segments[-1].seconds
             wait = min(target, max(last, target / 2)) if new else target / 2
-            await asyncio.sleep(max(0.0, read_at + wait - now))
+            # from question to question: else the answer's time makes each reload later than the last
+            await asyncio.sleep(max(0.0, asked_at + wait - now))
+            asked_at = time.monotonic()
             playlist = await self._again(url, playlist, changed_at)
 
     async def _first_playlist(self) -> tuple[MediaPlaylist, str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from aiohttp import web
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
+from players import find_program
+from stage import until
 
 from rawstream.broadcast import Broadcast
 from rawstream.mpegts import PACKET_SIZE
@@ -181,4 +183,30 @@ async def hls_origin(*, speed: float = 12.0) -> AsyncIterator[HlsOrigin]:
     try:
         yield made
     finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def encoded_live(folder: Path, seconds: int) -> AsyncIterator[str]:
+    """FFmpeg's own HLS of a clip in real time, in segments of about so many seconds, served as
+    files; the playlist's URL. `folder` holds the clip.
+    """
+    encoder = await asyncio.create_subprocess_exec(
+        *(find_program("ffmpeg"), "-v", "error", "-re", "-stream_loop", "-1"),
+        *("-i", str(folder / "clip.ts"), "-c", "copy", "-f", "hls"),
+        *("-hls_time", str(seconds), "-hls_list_size", "6", "-hls_flags", "delete_segments"),
+        str(folder / "live.m3u8"),
+    )
+    app = web.Application()
+    app.router.add_static("/", folder)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        playlist = folder / "live.m3u8"
+        await until(lambda: playlist.exists() and playlist.read_text().count(".ts") >= 2)
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/live.m3u8"
+    finally:
+        encoder.kill()
+        await encoder.wait()
         await runner.cleanup()

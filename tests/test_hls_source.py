@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hls_origin import KEY, HlsOrigin, clip_at, hls_origin
+from hls_origin import KEY, HlsOrigin, clip_at, encoded_live, hls_origin
 from players import find_program
 from stage import PATIENCE_SECONDS, stage, until
 
@@ -370,36 +369,12 @@ async def test_one_address_asked_for_in_two_ways_is_two_streams(tmp_path: Path) 
         assert agents == {"BoxA", "BoxB"}
 
 
-@asynccontextmanager
-async def encoded_live(folder: Path) -> AsyncIterator[str]:
-    """FFmpeg's own HLS of a clip, served as files; the playlist's URL."""
-    encoder = await asyncio.create_subprocess_exec(
-        *(find_program("ffmpeg"), "-v", "error", "-re", "-stream_loop", "-1"),
-        *("-i", str(folder / "clip.ts"), "-t", "60", "-c", "copy", "-f", "hls"),
-        *("-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"),
-        str(folder / "live.m3u8"),
-    )
-    app = web.Application()
-    app.router.add_static("/", folder)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        playlist = folder / "live.m3u8"
-        await until(lambda: playlist.exists() and playlist.read_text().count(".ts") >= 2)
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/live.m3u8"
-    finally:
-        encoder.kill()
-        await encoder.wait()
-        await runner.cleanup()
-
-
 @pytest.mark.player
 async def test_ffmpeg_plays_ffmpegs_hls_through_us_without_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "hls"
     folder.mkdir()
     (folder / "clip.ts").write_bytes(clip_at(0))
-    async with encoded_live(folder) as url, stage(tmp_path / "data", []) as on:
+    async with encoded_live(folder, 1) as url, stage(tmp_path / "data", []) as on:
         player = await asyncio.create_subprocess_exec(
             *(find_program("ffmpeg"), "-v", "error"),
             *("-i", f"http://127.0.0.1:{on.port}/ace/getstream?url={url}"),

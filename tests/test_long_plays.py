@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hls_origin import clip_at, encoded_live
 from players import player_command
 from stage import stage, until
 from test_stalled_viewers import Laggard, place_of
@@ -41,6 +42,28 @@ async def test_ffmpeg_plays_every_channel_for_minutes_without_an_error_line(tmp_
         assert results == [(0, b"")] * len(contents)
         for content in contents:
             assert (content.counters.opens, content.counters.readers_max) == (1, 1)
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 10])
+async def test_hls_in_real_time_plays_for_minutes_without_a_warning(
+    tmp_path: Path, seconds: int
+) -> None:
+    folder = tmp_path / "hls"
+    folder.mkdir()
+    (folder / "clip.ts").write_bytes(clip_at(0))
+    async with encoded_live(folder, seconds) as url, stage(tmp_path, [], timeouts=Timeouts()) as on:
+        process = await asyncio.create_subprocess_exec(
+            *player_command("ffmpeg", "-hide_banner", "-v", "warning", "-nostdin"),
+            *("-t", str(PLAY_SECONDS)),
+            *("-i", f"http://127.0.0.1:{on.port}/ace/getstream?url={url}"),
+            *("-f", "null", "-"),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _out, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+        channel = on.channel()
+        assert channel is not None
+        assert (channel.recoveries, channel.opens) == (0, 1)
 
 
 async def test_a_pause_of_most_of_a_minute_costs_a_viewer_nothing(tmp_path: Path) -> None:
