@@ -23,7 +23,8 @@ from rawstream.mpegts import (
 )
 
 _SLICE_BYTES: Final = 512 * PACKET_SIZE
-_RUNS_ON_SECONDS: Final = 1.0  # between the last PCR of a segment and the first of the next
+# Between the last PCR of a segment and the first of the next; some overlap by a little.
+_RUNS_ON_SECONDS: Final = 1.0
 _SECONDS_LIMIT: Final = 120.0  # of a segment
 _BELIEVED: Final = 4.0  # times more or less than the playlist says
 _LEAST_SECONDS: Final = 0.01
@@ -72,8 +73,8 @@ class SegmentReader:
         seconds = clock.seconds
         runs_on: bool | None = None
         if first_pcr is not None and last_pcr is not None:
-            step = (first_pcr - last_pcr) % PCR_WRAP / PCR_HZ
-            runs_on = step <= _RUNS_ON_SECONDS and program == self._scanner.program
+            step = ((first_pcr - last_pcr + PCR_WRAP // 2) % PCR_WRAP - PCR_WRAP // 2) / PCR_HZ
+            runs_on = abs(step) <= _RUNS_ON_SECONDS and program == self._scanner.program
             seconds += step if runs_on else 0.0
         return Told(seconds, runs_on, self._marks(data))
 

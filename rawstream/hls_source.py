@@ -394,7 +394,7 @@ class HlsFeed:
             # §6.3.4: half as long where nothing was new; short segments are sooner used up
             last = playlist.segments[-1].seconds
             wait = min(target, max(last, target / 2)) if new else target / 2
-            # from question to question: else the answer's time makes each reload later than the last
+            # from question to question: else each reload is later by the answer's time
             await asyncio.sleep(max(0.0, asked_at + wait - now))
             asked_at = time.monotonic()
             playlist = await self._again(url, playlist, changed_at)

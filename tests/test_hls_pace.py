@@ -9,7 +9,7 @@ from hls_origin import clip_at, counted_anew
 
 from rawstream.broadcast import Broadcast
 from rawstream.hls_pace import Pace, SegmentReader, Told
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker, discontinuity_packet
+from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
 from rawstream.restamp import Restamper
 
 
@@ -46,7 +46,7 @@ def test_counters_that_begin_anew_are_marked_and_nothing_is_cut() -> None:
 
 
 def test_counters_that_run_on_have_no_marks() -> None:
-    first = b"".join(discontinuity_packet(256, 1)[:3] + b"\x10" + bytes(184) for _ in range(1))
+    first = b"\x47\x01\x00\x10" + bytes(184)
     second = first[:3] + b"\x11" + first[4:]
     reader = SegmentReader()
     assert reader.read(first).marks == b""
@@ -63,6 +63,8 @@ def test_another_clock_does_not_run_on() -> None:
     assert reader.read(jump.restamp(broadcast.segment(1))).runs_on is False
     assert reader.read(jump.restamp(broadcast.segment(2))).runs_on is True
     assert reader.read(jump.restamp(broadcast.segment(4))).runs_on is False, "one is missing"
+    jump.offset -= 90_000 // 2
+    assert reader.read(jump.restamp(broadcast.segment(5))).runs_on is True, "a small overlap"
 
 
 def silences(pace: Pace, arrivals: list[float], seconds: float) -> list[float]:
