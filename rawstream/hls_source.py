@@ -459,13 +459,12 @@ class HlsFeed:
     def end_reading(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
-            self._reader = None
 
     async def close(self) -> None:
-        reader = self._reader
+        """Returns when nothing is under way any more."""
         self.end_reading()
-        if reader is not None:
-            await asyncio.gather(reader, return_exceptions=True)
+        if self._reader is not None:
+            await asyncio.gather(self._reader, return_exceptions=True)
 
 
 class HlsSource:

@@ -298,6 +298,17 @@ async def test_a_closed_feed_asks_nothing_more(origin: HlsOrigin) -> None:
     assert len(origin.requests) == asked
 
 
+async def test_nothing_outlives_a_closed_feed(origin: HlsOrigin) -> None:
+    origin.delay_seconds = origin.seconds
+    async with reading(origin) as reader:
+        await reader.has(1)
+        before = [task for task in asyncio.all_tasks() if reader.feed.label in task.get_name()]
+        assert len(before) >= 3, "a reader, its loader, a segment"
+        reader.feed.end_reading()
+        await reader.feed.close()
+        assert all(task.done() for task in before)
+
+
 async def test_an_answer_says_that_it_is_a_playlist(origin: HlsOrigin) -> None:
     source = WebSource(origin.base + "/live", FetchPolicy((), lambda: ()), TIMEOUTS, Limits())
     feed = await source.start(())
