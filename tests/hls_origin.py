@@ -188,12 +188,13 @@ async def hls_origin(*, speed: float = 12.0) -> AsyncIterator[HlsOrigin]:
 
 @asynccontextmanager
 async def encoded_live(folder: Path, seconds: int) -> AsyncIterator[str]:
-    """FFmpeg's own HLS of a clip in real time, in segments of about so many seconds, served as
-    files; the playlist's URL. `folder` holds the clip.
+    """FFmpeg's own HLS of a test picture in real time, in segments of so many seconds, served as
+    files; the playlist's URL.
     """
     encoder = await asyncio.create_subprocess_exec(
-        *(find_program("ffmpeg"), "-v", "error", "-re", "-stream_loop", "-1"),
-        *("-i", str(folder / "clip.ts"), "-c", "copy", "-f", "hls"),
+        *(find_program("ffmpeg"), "-v", "error", "-re"),
+        *("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "aac", "-f", "hls"),
         *("-hls_time", str(seconds), "-hls_list_size", "6", "-hls_flags", "delete_segments"),
         str(folder / "live.m3u8"),
     )

@@ -384,7 +384,6 @@ async def test_one_address_asked_for_in_two_ways_is_two_streams(tmp_path: Path) 
 async def test_ffmpeg_plays_ffmpegs_hls_through_us_without_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "hls"
     folder.mkdir()
-    (folder / "clip.ts").write_bytes(clip_at(0))
     async with encoded_live(folder, 1) as url, stage(tmp_path / "data", []) as on:
         player = await asyncio.create_subprocess_exec(
             *(find_program("ffmpeg"), "-v", "error"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hls_origin import clip_at, encoded_live
+from hls_origin import encoded_live
 from players import player_command
 from stage import stage, until
 from test_stalled_viewers import Laggard, place_of
@@ -50,7 +50,6 @@ async def test_hls_in_real_time_plays_for_minutes_without_a_warning(
 ) -> None:
     folder = tmp_path / "hls"
     folder.mkdir()
-    (folder / "clip.ts").write_bytes(clip_at(0))
     async with encoded_live(folder, seconds) as url, stage(tmp_path, [], timeouts=Timeouts()) as on:
         process = await asyncio.create_subprocess_exec(
             *player_command("ffmpeg", "-hide_banner", "-v", "warning", "-nostdin"),
