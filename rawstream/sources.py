@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import (
@@ -34,6 +34,7 @@ from rawstream.http_client import BodyStream, Ending, open_stream
 _FILM_LIMIT_BYTES = 1 << 40
 _ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
 _HLS = b"#EXTM3U"
+_SECRET_HEADERS = frozenset(("authorization", "cookie"))
 _BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
@@ -506,13 +507,22 @@ class DirectFeed(_StreamFeed):
         for _hop in range(self._limits.redirects + 1):
             allowed = await self._policy.check(url, came_from_public=public)
             public = public or allowed.public
-            found = await self._hop(url, allowed.addresses, pipe)
+            found = await self._hop(url, allowed.addresses, pipe, self._headers_for(url))
             if isinstance(found, BodyStream):
                 return found
             url = found
         raise UpstreamError("open", self.label, "too many redirects")
 
-    async def _hop(self, url: str, addresses: tuple[str, ...], pipe: _Pipe) -> BodyStream | str:
+    def _headers_for(self, url: str) -> Headers:
+        """What a list gives goes along, as players do; not its secrets to another origin."""
+        own, there = urlsplit(self._url), urlsplit(url)
+        if (own.scheme, own.netloc) == (there.scheme, there.netloc):
+            return self._headers
+        return [header for header in self._headers if header[0].lower() not in _SECRET_HEADERS]
+
+    async def _hop(
+        self, url: str, addresses: tuple[str, ...], pipe: _Pipe, headers: Headers
+    ) -> BodyStream | str:
         """One request, to the first of the addresses that accepts; the body, or where it leads."""
         for number, address in enumerate(addresses, 1):
             target: list[str] = []
@@ -528,7 +538,7 @@ class DirectFeed(_StreamFeed):
                 return await open_stream(
                     url,
                     pipe,
-                    headers=self._headers,
+                    headers=headers,
                     connect_seconds=self._timeouts.source_connect_seconds,
                     head_seconds=self._timeouts.source_head_seconds,
                     limits=self._limits,

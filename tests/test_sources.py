@@ -583,6 +583,22 @@ async def test_a_direct_source_that_fails_says_why_and_tells_no_secret(
         await feed.close()
 
 
+async def test_a_lists_secrets_stay_with_their_origin() -> None:
+    async with RawEngine() as raw, RawEngine() as other:
+        raw.answers["/a"] = b"HTTP/1.1 302 F\r\nLocation: /b\r\n\r\n"
+        raw.answers["/b"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/c\r\n\r\n".encode()
+        other.answers["/c"] = http(b"G" * 188, length=False)
+        headers = (("User-Agent", "Box/1.0"), ("Cookie", "s=1"), ("authorization", "Bearer t"))
+        source = DirectSource(raw.url + "/a", Everywhere(), Timeouts(), Limits(), headers)
+        feed = await source.start(())
+        await feed.open(Taken().take, patience=LONG)
+        assert ["Cookie: s=1" in head for head in raw.heads] == [True, True]
+        assert "User-Agent: Box/1.0" in other.heads[0]
+        assert "Cookie" not in other.heads[0]
+        assert "Bearer" not in other.heads[0]
+        await feed.close()
+
+
 async def test_redirects_are_judged_hop_by_hop_and_relative_ones_stay() -> None:
     async with RawEngine() as raw, RawEngine() as other:
         raw.answers["/a"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/b/c\r\n\r\n".encode()
