@@ -1,9 +1,9 @@
-"""Channel lists in M3U: a reader that takes them as they are found, a writer that players read.
+"""Channel lists in M3U, read as they are found.
 
 Owns: lines and their charset, `#EXTINF` and its attributes, the directives that bear on an entry,
-what is a channel list at all; the form in which we write one. Must not know: sockets, the loop,
-files, accounts, which channels exist. Links are `acelink`'s. Section signs are those of the Xtream
-reference.
+what is a channel list at all. Must not know: sockets, the loop, files, accounts, which channels
+exist. Links are `acelink`'s, the form in which we write a list `m3u_writer`'s. Section signs are
+those of the Xtream reference.
 
 A list is read line by line and its entries come out as they are complete, so that memory doesn't
 grow with it. Nothing in a list raises, however broken; only what is no channel list is refused.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 from rawstream.acelink import Link, name_in, read_link, split_headers, unwrap
 from rawstream.errors import FormatError
@@ -26,13 +26,9 @@ from rawstream.extinf import (
     VALUE_LIMIT,
     Extinf,
     cleaned,
-    is_key,
     read_extinf,
     split_attributes,
     without_controls,
-    writable,
-    written,
-    written_attributes,
 )
 from rawstream.textlines import LINE_LIMIT_BYTES, TEXT_LIMIT_BYTES, Line, TextLines
 
@@ -71,8 +67,6 @@ _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0e-\x1a\ufffd]")
 _JSON: Final = re.compile(r'(?:\{|\[)\s*(?:["{}\[\]]|$)')
 
 _GUIDE_KEYS: Final = ("x-tvg-url", "url-tvg", "tvg-url")  # in the order in which Kodi asks for them
-_WRITTEN_FIRST: Final = ("tvg-id", "tvg-name", "tvg-logo", "tvg-chno")
-_UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 # -- headers --
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -551,86 +545,3 @@ def _hours(text: str) -> float:
 
 def _days(text: str) -> int:
     return max(0, int(_hours(text)))
-
-
-# -- the writer --
-
-
-class M3uWriter:
-    """A channel list as players read it (§6.2), in pieces of text to be joined.
-
-    `plus`: with attributes (`m3u_plus`); without, only names and URLs. `name_commas`: keep commas
-    in names; naive players cut a name at its last one, so that they become blanks.
-
-    Values have no escapes in this format: `"` becomes `'`, line breaks and other control characters
-    a blank. `M3uReader` reads back what is left, and so it does `&amp;` written as `&amp;amp;`.
-    """
-
-    __slots__ = ("_name_commas", "_newline", "_plus")
-
-    def __init__(
-        self, *, plus: bool = True, name_commas: bool = False, newline: Literal["\n", "\r\n"] = "\n"
-    ) -> None:
-        self._plus = plus
-        self._name_commas = name_commas
-        self._newline = newline
-
-    def header(
-        self, guide_urls: Sequence[str] = (), attributes: Mapping[str, str] | None = None
-    ) -> str:
-        """The first line. Guides are named twice, since some players know only one of the names."""
-        line = "#EXTM3U"
-        if self._plus and guide_urls:
-            guides = written(writable(",".join(guide_urls)))
-            line += f' url-tvg="{guides}" x-tvg-url="{guides}"'
-        if self._plus and attributes:
-            line += written_attributes(attributes)
-        return line + self._newline
-
-    def head(
-        self,
-        name: str,
-        attributes: Mapping[str, str] | None = None,
-        *,
-        groups: Sequence[str] = (),
-        vlc_options: Mapping[str, str] | None = None,
-        kodi_properties: Mapping[str, str] | None = None,
-    ) -> str:
-        """All lines of an entry above its URL, which depends on who asks while these don't.
-
-        `attributes` are written in their order, those of players' habit first, `group-title` last,
-        empty ones as well. Options stand before #EXTINF, where no player minds them.
-
-        Raises ValueError for a key that is no attribute's name.
-        """
-        lines: list[str] = []
-        if self._plus:
-            for directive, options in (("#EXTVLCOPT", vlc_options), ("#KODIPROP", kodi_properties)):
-                for key, value in (options or {}).items():
-                    if not is_key(key):
-                        raise ValueError(f"no option has the name {key!r}")
-                    lines.append(f"{directive}:{key}={without_controls(value).strip()}")
-        pairs = ""
-        if self._plus:
-            given = dict(attributes or {})
-            ordered: dict[str, str] = {
-                key: given.pop(key) for key in _WRITTEN_FIRST if key in given
-            }
-            group = given.pop("group-title", "")
-            group = (
-                ";".join(filter(None, (writable(g).replace(";", " ").strip() for g in groups)))
-                or group
-            )
-            ordered |= given
-            if group:
-                ordered["group-title"] = group
-            pairs = written_attributes(ordered)
-        shown = writable(name)
-        if not self._name_commas:
-            shown = " ".join(shown.replace(",", " ").split())
-        lines.append(f"#EXTINF:-1{pairs},{written(shown[:NAME_LIMIT].strip())}")
-        return self._newline.join(lines) + self._newline
-
-    def location(self, url: str) -> str:
-        """The line of a URL; blanks and control characters are percent-encoded."""
-        return _UNFIT.sub(lambda found: quote(found[0], errors="replace"), url) + self._newline

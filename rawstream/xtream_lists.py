@@ -22,7 +22,7 @@ import orjson
 from rawstream.catalogue import Catalogue, View
 from rawstream.errors import StateError
 from rawstream.guide import document
-from rawstream.m3u import M3uWriter
+from rawstream.m3u_writer import M3uWriter
 from rawstream.xtream_shapes import categories_of, category_rows, panel_channels, stream_rows
 
 # stands in a built list where something of the request belongs; no name holds a control character
