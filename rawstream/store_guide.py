@@ -230,8 +230,9 @@ class GuideStore:
         return list(found.values())
 
 
+# CROSS: lists come first. Left to itself SQLite reads all programmes for each channel.
 _BROADCASTS: Final = (
-    "SELECT programmes.list_id, start, stop, body FROM lists JOIN programmes"
+    "SELECT programmes.list_id, start, stop, body FROM lists CROSS JOIN programmes"
     " ON programmes.list_id = lists.id AND programmes.generation = lists.generation"
     " WHERE lists.enabled AND channel = ?1 AND stop > ?2 AND start < ?3"
     " ORDER BY lists.priority, lists.id, start"
