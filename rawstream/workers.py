@@ -81,6 +81,7 @@ class Worker:
         try:
             await self._open_what_is_kept()
             xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue, self.store)
+            self._kept.callback(xtream.close)
             self.server.handler = Router(
                 config,
                 self.hub,

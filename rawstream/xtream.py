@@ -7,8 +7,6 @@ what a failure looks like (Xtream reference §5.3). Must not know: how lists are
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import gzip
 import re
 import time
@@ -38,8 +36,6 @@ from rawstream.xtream_shapes import (
     NO_LISTINGS,
     NO_SERIES,
     account_object,
-    categories_of,
-    enigma2,
     refusal_object,
 )
 
@@ -110,6 +106,10 @@ class XtreamEndpoints:
         self._guide = store.guide
         self._lists = XtreamLists(store.db.path, limit_bytes=config.limits.built_lists_bytes)
         self._public = parse_public_url(config.public_url) if config.public_url else None
+
+    def close(self) -> None:
+        """Lists that are being made are given up."""
+        self._lists.close()
 
     # -- who asks --
 
@@ -259,7 +259,7 @@ class XtreamEndpoints:
         base = self._base(request).url
         view = self._view(account, request)
         if wanted and not wanted & {"live", "created_live", "radio_streams"}:
-            view = View((view.key, "nothing"), (), (), {})
+            view = _nothing_of(view)
         body = await self._lists.m3u(
             view,
             plus=plus,
@@ -304,22 +304,21 @@ class XtreamEndpoints:
         login = login_of(asked)
         account = await self._watcher(login, request)
         base, view = self._base(request).url, self._view(account, request)
-        kind, category = asked.get("type", ""), asked.get("cat_id", "")
-        items: list[tuple[str, str, str, str, str, str]] = []
+        kind = asked.get("type", "")
         if kind == "get_live_streams":
-            categories = categories_of(view.categories)
-            for channel in view.channels:
-                own = [str(shown.id) for shown in categories(channel)] or ["0"]
-                if category in ("", "0", *own):
-                    at = category if category in own else own[0]
-                    url = f"{base}/live/{login.path}/{channel.id}.ts"
-                    items.append((channel.name, "", channel.logo, at, "stream_url", url))
+            category: str | None = asked.get("cat_id", "")
         elif kind in ("", "get_live_categories"):
-            for shown in view.categories:
-                url = f"{base}/enigma2.php?{login.query}&type=get_live_streams&cat_id={shown.id}"
-                items.append((shown.name, "", "", str(shown.id), "playlist_url", url))
-        text = await asyncio.to_thread(enigma2, account.username, items, _base64)
-        return Response(200, text.encode(), "text/xml; charset=utf-8", _PRIVATE)
+            category = None
+        else:
+            view, category = _nothing_of(view), ""
+        body = await self._lists.enigma2(
+            view,
+            category,
+            title=account.username,
+            stream_prefix=f"{base}/live/{login.path}/",
+            menu_url=f"{base}/enigma2.php?{login.query}",
+        )
+        return Response(200, body, "text/xml; charset=utf-8", _PRIVATE)
 
     # -- live --
 
@@ -433,6 +432,11 @@ def login_of(asked: Mapping[str, str]) -> Login:
     return Login(asked.get("username", ""), asked.get("password", ""))
 
 
+def _nothing_of(view: View) -> View:
+    """What is left of a view when nothing live was asked for."""
+    return View((view.key, "nothing"), (), (), {})
+
+
 def _days(text: str | None, otherwise: int) -> int:
     return int(text) if text is not None and _WHOLE.fullmatch(text) else otherwise
 
@@ -480,8 +484,4 @@ def _paged(request: Request, built: Built, asked: Mapping[str, str]) -> Response
         return _packed(request, built, _JSON)
     first = int(offset) if _WHOLE.fullmatch(offset) else 0
     last = first + int(size) if _WHOLE.fullmatch(size) and int(size) else None
-    return _json(orjson.loads(built.body)[first:last])
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+    return Response(200, built.page(first, last), _JSON, _PRIVATE)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from guides import HOUR, NOON, add_guide, guide, show
 from lxml import etree
+from stage import PATIENCE_SECONDS, until
 
+from rawstream import xtream_lists
 from rawstream.catalogue import Catalogue
-from rawstream.errors import StateError
+from rawstream.errors import StateError, ViewerError
 from rawstream.m3u import M3uReader
 from rawstream.records import Account, Category, Channel
 from rawstream.store import Store
-from rawstream.xtream_lists import XtreamLists
+from rawstream.xtream_lists import _GUIDES_WAITING, XtreamLists
 
 NOWHERE = Path("no-database")
 CATALOGUE = Catalogue(
@@ -129,3 +134,98 @@ async def test_what_was_built_has_a_bound() -> None:
     assert await lists.categories(VIEW) is first, "the newest stays, however large"
     await lists.streams(CATALOGUE, VIEW, None)
     assert await lists.categories(VIEW) is not first
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 10), (5, None), (38, 39), (38, 99), (39, None), (7, 7), (9, 3)]
+)
+async def test_a_page_is_a_slice_of_the_rows(first: int, last: int | None) -> None:
+    built = await XtreamLists(NOWHERE).streams(CATALOGUE, VIEW, None)
+    assert orjson.loads(built.page(first, last)) == orjson.loads(built.body)[first:last]
+
+
+async def test_what_one_player_asks_for_again_is_not_made_again() -> None:
+    """Thousands of equal requests at once hold one list, and cost the loop one."""
+    lists = XtreamLists(NOWHERE)
+
+    async def enigma(title: str) -> bytes:
+        return await lists.enigma2(VIEW, "3", title=title, stream_prefix="/a/", menu_url="/m?")
+
+    async def channels(user: str) -> bytes:
+        return await lists.m3u(
+            VIEW, plus=True, extension=".ts", stream_prefix=f"/{user}/", guide_url=user
+        )
+
+    for of in (enigma, channels):
+        first, *others = await asyncio.gather(*(of("ana") for _ in range(20)))
+        assert all(other is first for other in others)
+        assert await of("ana") is first
+        assert await of("bob") != first
+
+
+class Press:
+    """A guide that takes as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.pieces = 1
+        self.begun: list[int] = []
+        self.at_work = self.most_at_work = 0
+
+    def document(self, _path: Path, _channels: Any, since: int, _until: int) -> Iterator[bytes]:
+        self.begun.append(since)
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        for _ in range(self.pieces):
+            self.go.wait(PATIENCE_SECONDS)
+            yield b"x"
+        self.at_work -= 1
+
+
+@pytest.fixture
+def press(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
+    made = Press()
+    monkeypatch.setattr(xtream_lists, "document", made.document)
+    yield made
+    made.go.set()
+
+
+async def test_guides_are_made_one_at_a_time_and_keep_nobody_else_waiting(press: Press) -> None:
+    lists = XtreamLists(NOWHERE)
+    asked = [
+        asyncio.create_task(lists.xmltv(VIEW, since, HOUR)) for since in range(_GUIDES_WAITING)
+    ]
+    await until(lambda: press.begun)
+    with pytest.raises(ViewerError) as refused:
+        await lists.xmltv(VIEW, 99, HOUR)
+    assert refused.value.status == 503
+    assert refused.value.retry_after
+    assert (await lists.categories(VIEW)).body
+    press.go.set()
+    await asyncio.gather(*asked, lists.xmltv(VIEW, 0, HOUR))
+    assert press.most_at_work == 1
+    assert (await lists.xmltv(VIEW, 99, HOUR)).body == b"x"
+
+
+async def test_what_is_being_made_is_not_forgotten_for_want_of_room(press: Press) -> None:
+    lists = XtreamLists(NOWHERE, limit_bytes=1)
+    first = asyncio.create_task(lists.xmltv(VIEW, 0, HOUR))
+    await until(lambda: press.begun)
+    await lists.categories(VIEW)
+    await lists.streams(CATALOGUE, VIEW, None)
+    second = asyncio.create_task(lists.xmltv(VIEW, 0, HOUR))
+    await asyncio.sleep(0)
+    press.go.set()
+    assert await first is await second
+    assert press.begun == [0]
+
+
+async def test_a_guide_that_is_being_made_does_not_hold_up_the_end(press: Press) -> None:
+    press.pieces = 1 << 40
+    lists = XtreamLists(NOWHERE)
+    asked = asyncio.create_task(lists.xmltv(VIEW, 0, HOUR))
+    await until(lambda: press.begun)
+    press.go.set()
+    lists.close()
+    with pytest.raises(ViewerError):
+        await asked
