@@ -209,6 +209,8 @@ class Accounts:
         """The account of this pair. Raises LoginRefused, Throttled, ViewerError 503 (too many at
         once).
         """
+        if not username:  # a probe or a page opened by hand guesses nothing
+            raise LoginRefused
         places = (f"address {_network(address)}", f"name {self._folded(username)[:64]}")
         while True:
             account = self.verified(username, password)
@@ -225,7 +227,10 @@ class Accounts:
                 break
             await self._wait_for_one(others)
         if await asyncio.shield(check) and account is not None:
-            return account
+            # it may have been disabled, kicked or deleted meanwhile
+            now = self.current(account)
+            if now is not None and now.password_hash == account.password_hash:
+                return now
         raise LoginRefused
 
     def _begin_check(

@@ -45,6 +45,7 @@ class Books:
         self._clock = clock
         self._bytes: Counter[int] = Counter()
         self._learnt: dict[tuple[str, str], str] = {}
+        self._writing = asyncio.Lock()
 
     def note(
         self, kind: str, *, account: str = "", channel: str = "", address: str = "", text: str = ""
@@ -60,7 +61,23 @@ class Books:
             self._learnt[ref.kind, ref.value] = infohash
 
     async def write(self) -> None:
-        """Write down what has come together. Raises StateError; then it stays for the next time."""
+        """Write down what has come together. Raises StateError; then it stays for the next time.
+
+        Once begun it goes on to its end, whoever is cancelled: what was committed and not crossed
+        out would be written twice.
+        """
+        writing = asyncio.ensure_future(self._write_all())
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+
+    async def _write_all(self) -> None:
+        async with self._writing:
+            await self._write_each()
+
+    async def _write_each(self) -> None:
         self._bytes.update(self._accounts.take_bytes())
         if self._bytes:
             counts = dict(self._bytes)
@@ -87,3 +104,7 @@ class Books:
                 if str(error) != told:
                     told = str(error)
                     logger.error("the books can't be written: %s", error)
+            except Exception as error:  # a bug of ours is not to end all writing
+                if repr(error) != told:
+                    told = repr(error)
+                    logger.exception("a round of the books failed")

@@ -67,6 +67,7 @@ class Catalogue:
             for channel in channels
             if channel.enabled
         )
+        self.names = {channel.id: channel.name for channel in self.channels}
         self._categories = tuple(categories)
         self._adult = {category.id for category in categories if category.adult}
         self._adult_hidden = adult_hidden
@@ -183,4 +184,8 @@ class LiveCatalogue:
                 if str(error) != told:
                     told = str(error)
                     logger.error("the line-up can't be read: %s", error)
+            except Exception as error:  # one row we can't read is not to end all looking
+                if repr(error) != told:
+                    told = repr(error)
+                    logger.exception("a look for changes failed")
             await asyncio.sleep(LOOK_SECONDS)

@@ -265,12 +265,10 @@ class Database:
         Raises StateError for a full disk, a constraint, a writer elsewhere that takes too long.
         """
         async with self._writing:
-            try:
-                await self._writer.execute("BEGIN IMMEDIATE")
-            except sqlite3.DatabaseError as error:
-                raise StateError(str(self.path), str(error)) from error
             transaction = Transaction(self._writer)
             try:
+                # who is cancelled here has begun all the same: its thread does what it was told
+                await self._writer.execute("BEGIN IMMEDIATE")
                 yield transaction
                 await transaction.count_changes()
                 await self._writer.commit()

@@ -6,6 +6,7 @@ document. Must not know: HTTP, JSON, accounts, where guides come from.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from rawstream.store_guide import Broadcast, GuideStore, read_broadcasts
 _DAY_SECONDS: Final = 86_400
 _HOUR_SECONDS: Final = 3_600
 DAYS_LIMIT: Final = 30
+_FEW: Final = 20  # programmes read faster than a thread is asked to
 
 Read = Callable[[Path, Sequence[str], int, int], Iterator[tuple[str, list[list[Broadcast]]]]]
 
@@ -36,11 +38,18 @@ class Listing:
     lang: str
 
 
-async def listings(guide: GuideStore, guide_id: str, since: int, until: int) -> list[Listing]:
-    """A channel's programmes that are on in this time, in order. Raises StateError."""
+async def listings(
+    guide: GuideStore, guide_id: str, since: int, until: int, *, limit: int | None = None
+) -> list[Listing]:
+    """A channel's programmes that are on in this time, in order, `limit` of them at most. Raises
+    StateError.
+    """
     if not guide_id:
         return []
-    return [_listing(one) for one in fill_gaps(await guide.broadcasts(guide_id, since, until))]
+    found = fill_gaps(await guide.broadcasts(guide_id, since, until))[:limit]
+    if len(found) <= _FEW:
+        return [_listing(one) for one in found]
+    return await asyncio.to_thread(lambda: [_listing(one) for one in found])
 
 
 def _listing(broadcast: Broadcast) -> Listing:

@@ -16,6 +16,7 @@ Who may:
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
@@ -25,7 +26,7 @@ from typing import NamedTuple
 from rawstream.ace import AceEndpoints
 from rawstream.config import Config, Network
 from rawstream.connection import Exchange
-from rawstream.errors import ViewerError
+from rawstream.errors import StateError, ViewerError
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.logos import LogoEndpoint
@@ -33,6 +34,8 @@ from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
 from rawstream.xtream import XtreamEndpoints
+
+logger = logging.getLogger(__name__)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response | None] | None]
@@ -339,6 +342,9 @@ async def _later_with_cors(answer: Awaitable[Response | None]) -> Response | Non
         found = await answer
     except ViewerError as error:
         found = Response.of_error(error)
+    except StateError as error:  # players ask again after 503, and give up after 500
+        logger.error("a request can't be answered: %s", error)
+        found = Response.of_error(ViewerError(503, "not to be had now", retry_after=5))
     return _with_cors(found) if found is not None and _CORS not in found.headers else found
 
 

@@ -6,6 +6,7 @@ bound. Must not know: what any of it is for.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class Store:
         self.accounts = AccountStore(db)
         self._history_rows = history_rows
         self._notes: list[Activity] = []
+        self._flushing = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -96,21 +98,22 @@ class Store:
 
     async def flush(self) -> None:
         """Write what was noted, and let go of the oldest lines. Raises StateError."""
-        notes = list(self._notes)
-        if not notes:
-            return
-        async with self.db.write() as transaction:
-            await transaction.executemany(
-                "INSERT INTO activity (at, kind, account, channel, address, text)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [(n.at, n.kind, n.account, n.channel, n.address, n.text) for n in notes],
-            )
-            await transaction.execute(
-                "DELETE FROM activity WHERE id <= (SELECT max(id) FROM activity) - ?",
-                (self._history_rows,),
-            )
-        written = set(map(id, notes))  # a failure keeps them for the next time
-        self._notes = [note for note in self._notes if id(note) not in written]
+        async with self._flushing:  # two at once would write the same lines
+            notes = list(self._notes)
+            if not notes:
+                return
+            async with self.db.write() as transaction:
+                await transaction.executemany(
+                    "INSERT INTO activity (at, kind, account, channel, address, text)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    [(n.at, n.kind, n.account, n.channel, n.address, n.text) for n in notes],
+                )
+                await transaction.execute(
+                    "DELETE FROM activity WHERE id <= (SELECT max(id) FROM activity) - ?",
+                    (self._history_rows,),
+                )
+            written = set(map(id, notes))  # a failure keeps them for the next time
+            self._notes = [note for note in self._notes if id(note) not in written]
 
     async def history(self, limit: int = 100, kind: str | None = None) -> list[Activity]:
         """The newest lines first."""

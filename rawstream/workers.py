@@ -135,8 +135,7 @@ class Worker:
         await self.catalogue.look()
 
     def _name_of(self, channel_id: str) -> str:
-        channels = self.catalogue.current.channels
-        return next((one.name for one in channels if str(one.id) == channel_id), "")
+        return self.catalogue.current.names.get(int(channel_id), "")
 
     async def _close_books(self) -> None:
         try:

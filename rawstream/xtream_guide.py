@@ -53,11 +53,12 @@ async def _rows(
         since = now
     if action == "get_epg_batch":
         since, until = _day(asked.get("date", ""), now)
-    found = await listings(guide, channel.guide_id, since, until)
+    most = None
     if short:
         limit = asked.get("limit", "")
         wanted = int(limit) if _WHOLE.fullmatch(limit) else 0
-        found = found[: min(wanted or _SHORT, _SHORT_LIMIT)]
+        most = min(wanted or _SHORT, _SHORT_LIMIT)
+    found = await listings(guide, channel.guide_id, since, until, limit=most)
     rows = [listing_row(one, channel, now) for one in found]
     if short:
         for row in rows:

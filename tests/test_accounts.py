@@ -526,3 +526,35 @@ async def test_a_kicked_player_does_not_come_back_at_once() -> None:
     with pytest.raises(ChannelUnavailable):
         stage.play("a")
     assert stage.of.active(1) == 0
+
+
+async def test_a_request_without_a_name_guesses_nothing() -> None:
+    """A page opened by hand, a probe: they cost no check and throttle no neighbour."""
+    stage = await Stage(ANA, limits=Limits(login_failures=1)).reload()
+    for _ in range(3):
+        with pytest.raises(LoginRefused):
+            await stage.of.verify("", "", "10.0.0.2")
+    assert stage.passwords.checks == 0
+    assert await stage.of.verify("ana", "pw", "10.0.0.2") == ANA
+
+
+async def test_what_changes_during_a_check_counts() -> None:
+    stage = await Stage(ANA).reload()
+
+    async def checked_while(**values: Any) -> Account:
+        stage.passwords.free.clear()
+        check = asyncio.create_task(stage.of.verify("ana", "pw", "10.0.0.2"))
+        await asyncio.sleep(0)
+        await stage.change(**values)
+        stage.passwords.free.set()
+        return await check
+
+    assert not (await checked_while(enabled=False)).enabled
+    stage = await Stage(ANA).reload()
+    assert (await checked_while(kicked_at=7)).kicked_at == 7, "else he is kicked once more"
+    stage = await Stage(ANA).reload()
+    with pytest.raises(LoginRefused):
+        await checked_while(password_hash="new")
+    stage = await Stage(ANA).reload()
+    with pytest.raises(LoginRefused):
+        await checked_while(id=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,29 @@ async def test_bytes_of_an_account_that_is_gone_block_nothing(desk: Desk) -> Non
     desk.counts.bytes = {5: 1}
     await desk.books.write()
     assert await desk.store.accounts.bytes_of() == {}
+
+
+async def test_a_writing_that_is_cancelled_half_way_is_not_written_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of the server, which writes once more itself."""
+    written, go_on = asyncio.Event(), asyncio.Event()
+    add_bytes = desk.store.accounts.add_bytes
+
+    async def slow(counts: Mapping[int, int]) -> None:
+        await add_bytes(counts)
+        written.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(desk.store.accounts, "add_bytes", slow)
+    desk.counts.bytes = {5: 1000}
+    writing = asyncio.create_task(desk.books.write())
+    await written.wait()
+    writing.cancel()
+    last = asyncio.create_task(desk.books.write())
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await last
+    assert await desk.store.accounts.bytes_of() == {5: 1000}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
+import pytest
+from stage import until
+
+from rawstream import catalogue as catalogue_module
 from rawstream.catalogue import UNSORTED, Catalogue, LiveCatalogue
 from rawstream.records import Account, Category, Channel
 from rawstream.store import Store
@@ -23,6 +28,7 @@ ANYONE = Account(1, "ana", "")
 
 def names(account: Account, *, adult_hidden: bool = False) -> tuple[list[str], list[str]]:
     view = Catalogue(1, CHANNELS, (NEWS, NIGHT), adult_hidden=adult_hidden).visible(account)
+    assert Catalogue(1, CHANNELS).names == {10: "One", 11: "Late", 12: "Both", 13: "Bare"}
     assert set(view.by_id) == {channel.id for channel in view.channels}
     return [channel.name for channel in view.channels], [one.name for one in view.categories]
 
@@ -94,3 +100,28 @@ def test_logos_that_are_ours_get_the_address_we_are_known_by() -> None:
     assert len(catalogue._addressed_views) < 100, "anybody can make up a Host"
     plain = Catalogue(1, channels[1:], (NEWS,))
     assert plain.visible(ANYONE, "http://a") is plain.visible(ANYONE, "http://b")
+
+
+async def test_a_change_that_cannot_be_taken_in_does_not_end_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_module, "LOOK_SECONDS", 0.01)
+    store = await Store.open(tmp_path)
+    failures = [ValueError("a row that nobody can read")]
+
+    async def on_change(_kinds: Collection[str]) -> None:
+        if failures:
+            raise failures.pop()
+
+    live = LiveCatalogue(store, on_change=on_change)
+    watching = asyncio.create_task(live.watch())
+    await store.lineup.add_channel(Channel(0, "First"))
+    await until(lambda: not failures or watching.done())
+    other = await Store.open(tmp_path)
+    await other.lineup.add_channel(Channel(0, "Second"))
+    await until(lambda: len(live.current.channels) == 2 or watching.done())
+    assert [channel.name for channel in live.current.channels] == ["First", "Second"]
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await other.close()
+    await store.close()

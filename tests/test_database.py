@@ -258,3 +258,28 @@ async def test_a_look_sees_what_a_running_server_wrote(tmp_path: Path) -> None:
     with read_only(tmp_path / "db") as connection, pytest.raises(sqlite3.OperationalError):
         connection.execute("DELETE FROM settings")
     await db.close()
+
+
+async def test_who_leaves_while_waiting_for_his_turn_leaves_no_transaction_open(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "db"
+    db = await Database.open(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        async def write() -> None:
+            async with db.write() as transaction:
+                await transaction.execute("INSERT INTO settings VALUES ('kept', 'no')")
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.05)  # until its thread waits for the lock; if not, nothing is tested
+        writing.cancel()
+        await asyncio.sleep(0.05)
+        other.execute("COMMIT")
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    async with db.write() as transaction:
+        await transaction.execute("INSERT INTO settings VALUES ('kept', 'yes')")
+    await db.close()
+    assert _kept(path) == "yes"

@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
-from front_door import CHANNELS, client, front_door, get, run
+import pytest
+from front_door import CHANNELS, ask, client, front_door, get, run
 from players import find_program, player_command
 from stage import PATIENCE_SECONDS, Player, until
 from test_players import errors_of, mpv_command
 from wire import dial, receive, send
 
+from rawstream import xtream_lists
+from rawstream.errors import StateError
 from rawstream.passwords import Passwords
 from rawstream.workers import Worker
 
@@ -234,3 +238,31 @@ async def test_every_logo_that_is_listed_is_a_picture(tmp_path: Path) -> None:
             assert f'<icon src="{icon}"/>' in guide
             status, body = await get(icon)
             assert (status, body[:8]) == (200, b"\x89PNG\r\n\x1a\n")
+
+
+async def test_a_store_that_cannot_be_read_is_503_and_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with front_door(tmp_path / "data") as (worker, url):
+        login = "username=demo&password=demo"
+
+        async def broken(*_: object) -> object:
+            raise StateError("/secret/place/rawstream.db", "disk I/O error")
+
+        def unreadable(*_: object) -> object:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(worker.store.guide, "broadcasts", broken)
+        monkeypatch.setattr(xtream_lists, "document", unreadable)
+        channel = (await worker.store.lineup.channels())[0]
+        await worker.store.guide.set_mapping(channel.id, "any")
+        await worker.catalogue.reload()
+        for target in (
+            f"player_api.php?{login}&action=get_short_epg&stream_id={channel.id}",
+            f"xmltv.php?{login}",
+        ):
+            heard = await ask(f"{url}/{target}")
+            assert heard.status == 503, target
+            assert heard.headers["retry-after"]
+            assert b"secret" not in heard.body
+        assert worker.server.failed_requests == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from guides import HOUR, NOON, add_guide, guide, show
@@ -68,3 +70,23 @@ async def test_channels_that_share_a_guide_are_one_in_the_document(store: Store)
     assert programme.get("channel") == "x<&>"
     assert programme.findtext("title") == "Film & more"
     assert programme.get("start", "").endswith(" +0000")
+
+
+async def test_of_a_long_guide_only_what_is_asked_for_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_guide(
+        store,
+        guide(*(show("x", NOON + at * HOUR, NOON + (at + 1) * HOUR, f"{at}") for at in range(50))),
+    )
+    whole = await listings(store.guide, "x", NOON, NOON + 50 * HOUR)
+    assert [one.title for one in whole] == [str(at) for at in range(50)]
+    parsed: list[str] = []
+
+    def parse(text: str) -> Any:
+        parsed.append(text)
+        return etree.fromstring(text)
+
+    monkeypatch.setattr("rawstream.guide.etree", SimpleNamespace(fromstring=parse))
+    assert await listings(store.guide, "x", NOON, NOON + 50 * HOUR, limit=4) == whole[:4]
+    assert len(parsed) == 4

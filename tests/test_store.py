@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from rawstream.records import Activity
@@ -43,4 +44,12 @@ async def test_history_is_bounded_and_the_newest_comes_first(tmp_path: Path) -> 
         await store.flush()
     assert [line.at for line in await store.history()] == [4, 3, 2]
     assert [line.at for line in await store.history(kind="play")] == [3]
+    await store.close()
+
+
+async def test_two_who_write_history_at_once_write_each_line_once(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    store.note(Activity(1, "play"))
+    await asyncio.gather(store.flush(), store.flush())
+    assert await store.history() == [Activity(1, "play")]
     await store.close()
