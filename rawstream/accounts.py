@@ -456,8 +456,8 @@ class Accounts:
             for lease in list(leases):
                 if lease.revoked or account is None or self.status_of(account) != "Active":
                     self._cut(lease)
-                elif account.password_hash != lease.account.password_hash:
-                    self._cut(lease)  # a new password is meant for those who have the old one
+                elif _secrets_of(account) != _secrets_of(lease.account):
+                    self._cut(lease)  # a new secret is meant for those who have the old one
                 elif account.kicked_at > lease.account.kicked_at:
                     self._kick(lease, now)
                 elif lease.leaving_at is not None and lease.leaving_at <= now:
@@ -547,6 +547,10 @@ def _first_stays(groups: list[list[Lease]]) -> tuple[list[Lease], list[Lease]]:
         return order[0], last
     own.sort(key=lambda group: _since(group[-1]))
     return own[-1], own[-2]
+
+
+def _secrets_of(account: Account) -> tuple[str, str]:
+    return account.password_hash, account.token
 
 
 def _same(one: str, other: str) -> bool:

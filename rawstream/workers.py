@@ -109,7 +109,7 @@ class Worker:
         config = self.config
         self._kept.enter_context(locked(config.data))
         self.store = await Store.open(config.data, history_rows=config.limits.history_rows)
-        self._kept.push_async_callback(self.store.close)
+        self._kept.push_async_callback(self._close_store)
         self._kept.callback(self._passwords.close)
         self.accounts = Accounts(
             self.store.accounts, self._passwords, config, crowded=lambda: self.hub.crowded
@@ -136,6 +136,10 @@ class Worker:
 
     def _name_of(self, channel_id: str) -> str:
         return self.catalogue.current.names.get(int(channel_id), "")
+
+    async def _close_store(self) -> None:
+        with contextlib.suppress(StateError):  # told by the books, which were closed before
+            await self.store.close()
 
     async def _close_books(self) -> None:
         try:

@@ -558,3 +558,17 @@ async def test_what_changes_during_a_check_counts() -> None:
     stage = await Stage(ANA).reload()
     with pytest.raises(LoginRefused):
         await checked_while(id=2)
+
+
+@pytest.mark.parametrize("change", [{"password_hash": "new"}, {"token": "new"}])
+async def test_a_new_secret_cuts_those_who_have_the_old_one(change: dict[str, str]) -> None:
+    stage = await Stage(ANA).reload()
+    lease = stage.play("1")
+    stage.wait(1)
+    assert stage.cut == []
+    await stage.change(**change)
+    stage.wait(0.25)
+    assert stage.cut == [lease]
+    stage.play("1")
+    stage.wait(1)
+    assert stage.cut == [lease], "he may come back"

@@ -11,12 +11,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from stage import PATIENCE_SECONDS, Player, quick_contents, until
 
 from rawstream.config import Config, Timeouts
-from rawstream.errors import ConfigError
+from rawstream.errors import ConfigError, StateError
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.simulator import EngineSimulator
 from rawstream.store import Store
@@ -202,3 +203,20 @@ async def test_the_second_signal_cuts_what_the_first_waits_for(tmp_path: Path) -
 def test_the_descriptor_limit_is_the_highest_we_may_have() -> None:
     assert raise_descriptor_limit() >= 256
     assert os.sysconf("SC_OPEN_MAX") == raise_descriptor_limit()
+
+
+async def test_a_full_disk_does_not_break_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(config(tmp_path)) as worker:
+
+        def full(*_: object) -> NoReturn:
+            raise StateError("db", "database or disk is full")
+
+        monkeypatch.setattr(worker.store.db, "write", full)
+        worker.books.note("login")
+    assert [record.message for record in caplog.records if "full" in record.message] == [
+        "the last lines of the books are lost: db: database or disk is full"
+    ]
+    async with working(config(tmp_path)):
+        pass  # the directory is free again
