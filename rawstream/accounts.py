@@ -148,6 +148,8 @@ class Accounts:
         self._nobody = ""
         # -- players --
         self._leases: dict[int, dict[Lease, None]] = {}
+        # the same by player: thousands may watch with one account
+        self._own: dict[PlayerKey, dict[Lease, None]] = {}
         self._numbers = itertools.count(1)
         self._refusals: dict[tuple[PlayerKey, str], _Refusal] = {}
         self._streams = 0
@@ -343,22 +345,20 @@ class Accounts:
         refused = self._refused(key, channel, now)
         if refused:
             raise ChannelUnavailable(refused, retry_after=5)
-        leases = self._leases.get(account.id, {})
+        leases, own = self._leases.get(account.id, {}), self._own.get(key, {})
         limits = self._config.limits
         if self._streams >= limits.viewers:
             raise ChannelUnavailable("too many viewers", retry_after=10)
-        if self._crowded() and not any(lease.key == key and lease.cut for lease in leases):
+        if self._crowded() and not any(lease.cut for lease in own):
             raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
-        counted = self._counted(account.id, now)
-        sockets = sum(lease.key == key for lease in leases)
-        if sockets - sum(lease.key == key for lease in counted) >= limits.sockets_per_player:
+        if sum(not self._counts(lease, now) for lease in own) >= limits.sockets_per_player:
             raise ChannelUnavailable("this player has too many streams open", retry_after=2)
         allowed = account.max_connections
         if allowed and self._config.limit_policy == "refuse":
             burst = self._config.timeouts.player_burst_seconds
             others = [
                 group
-                for group in self._groups(counted)
+                for group in self._groups(self._counted(account.id, now))
                 if group[0].key != key
                 or (group[0].channel == channel and now - _since(group[0]) > burst)
             ]
@@ -368,6 +368,7 @@ class Accounts:
             raise ChannelUnavailable("this account has too many streams open", retry_after=2)
         lease = Lease(self, next(self._numbers), account, key, channel)
         self._leases.setdefault(account.id, {})[lease] = None
+        self._own.setdefault(key, {})[lease] = None
         self._streams += 1
         return lease
 
@@ -411,16 +412,19 @@ class Accounts:
             self._streams -= 1
             if not leases:
                 del self._leases[lease.key.account_id]
+            own = self._own[lease.key]
+            del own[lease]
+            if not own:
+                del self._own[lease.key]
 
     def _counted(self, account_id: int, now: float) -> list[Lease]:
         """The streams that count, the oldest first."""
-        after = self._config.timeouts.count_after_seconds
-        found = [
-            lease
-            for lease in self._leases.get(account_id, ())
-            if now - _since(lease) >= after and lease.leaving_at is None and not lease.revoked
-        ]
-        return sorted(found, key=_since)
+        leases = self._leases.get(account_id, ())
+        return sorted((lease for lease in leases if self._counts(lease, now)), key=_since)
+
+    def _counts(self, lease: Lease, now: float) -> bool:
+        old_enough = now - _since(lease) >= self._config.timeouts.count_after_seconds
+        return old_enough and lease.leaving_at is None and not lease.revoked
 
     def active(self, account_id: int) -> int:
         """How many players of this account watch: `active_cons`. Never above its limit."""

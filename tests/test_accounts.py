@@ -572,3 +572,26 @@ async def test_a_new_secret_cuts_those_who_have_the_old_one(change: dict[str, st
     stage.play("1")
     stage.wait(1)
     assert stage.cut == [lease], "he may come back"
+
+
+async def test_of_an_account_that_thousands_watch_a_newcomer_asks_for_his_own_streams_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = await Stage(dataclasses.replace(ANA, max_connections=0)).reload()
+    others = [stage.play("1", f"Box {number}") for number in range(50)]
+    stage.wait(3)
+    asked: list[Lease] = []
+    counts = stage.of._counts
+
+    def watched(lease: Lease, now: float) -> bool:
+        asked.append(lease)
+        return counts(lease, now)
+
+    monkeypatch.setattr(stage.of, "_counts", watched)
+    first = stage.play("1", "New")
+    second = stage.play("2", "New")
+    assert asked == [first]
+    for lease in (*others, first, second):
+        lease.ended()
+    assert not stage.of._own
+    assert not stage.of._leases
