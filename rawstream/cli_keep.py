@@ -25,6 +25,7 @@ from rawstream.database import FILE_NAME
 from rawstream.database import backup as back_up
 from rawstream.database import restore as put_back
 from rawstream.errors import ConfigError, FormatError
+from rawstream.extinf import writable
 from rawstream.guide_import import rematch
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
 from rawstream.records import Account, Channel, ChannelSource
@@ -344,6 +345,54 @@ def channel_delete(channel_id: ChannelId, data: Data = None) -> None:
 
     with_store(data, work)
     print(f"channel {channel_id} is gone")
+
+
+@channels.command("guide")
+def channel_guide(
+    channel_id: ChannelId,
+    guide_id: Annotated[
+        str | None, typer.Argument(metavar="[GUIDE_ID]", help="A channel's id in a guide.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="It has no guide, whatever fits.")] = False,
+    auto: Annotated[bool, typer.Option("--auto", help="Leave it to the matching again.")] = False,
+    data: Data = None,
+) -> None:
+    """Decide by hand which guide a channel has. No import and no matching changes that."""
+    if (guide_id is not None) + none + auto != 1:
+        raise ConfigError("GUIDE_ID", "give one of: an id, --none, --auto")
+    wanted = None if auto else "" if none else writable(guide_id or "")
+
+    async def work(store: Store, _config: Config) -> bool:
+        channel = await _channel(store, channel_id)
+        await store.guide.set_mapping(channel.id, wanted)
+        return any(found.id == wanted for found in await store.guide.channels())
+
+    known = with_store(data, work)
+    print(f"channel {channel_id} is changed")
+    if wanted and not known:
+        print(f"no guide has '{clean(wanted)}' now; its programmes show when one does")
+
+
+@channels.command("matches")
+def channel_matches(data: Data = None) -> None:
+    """Which guide each channel has, by which rule, and how sure that is; the doubtful first."""
+
+    async def work(store: Store, _config: Config) -> list[tuple[int, int, str, str, str]]:
+        mappings, found = await store.guide.mappings(), await store.guide.matches()
+        rows = []
+        for channel in await store.lineup.channels():
+            match = found.get(channel.id)
+            score, rule, guide_id = 0, "none", ""
+            if channel.id in mappings:
+                score, rule, guide_id = 100, "by hand", mappings[channel.id] or "(none)"
+            elif match is not None:
+                score, rule, guide_id = match.score, match.rule, match.guide_id
+            rows.append((score, channel.id, channel.name, rule, guide_id))
+        return sorted(rows)
+
+    print(f"{'ID':>6}  {'SCORE':>5}  {'RULE':18}{'NAME':34}GUIDE")
+    for score, number, name, rule, guide_id in with_store(data, work):
+        print(f"{number:>6}  {score:>5}  {rule:18}{clean(name)[:32]:34}{clean(guide_id)}".rstrip())
 
 
 async def _channel(store: Store, channel_id: int) -> Channel:

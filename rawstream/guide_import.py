@@ -20,6 +20,7 @@ from rawstream.epg import GuideChannel, Programme
 from rawstream.epg_elements import ReadLimits
 from rawstream.epg_reader import XmltvReader
 from rawstream.errors import FormatError
+from rawstream.extinf import writable
 from rawstream.guide_match import GuideIndex, Match
 from rawstream.records import Channel, ListSource
 from rawstream.store import Store
@@ -85,7 +86,8 @@ class _Guide:
         channels: dict[str, GuideChannel] = {}
         programmes: list[Programme] = []
         for items in _batches(self.reader, pieces):
-            for item in items:
+            for found in items:
+                item = _with_a_writable_id(found)
                 if isinstance(item, GuideChannel):
                     channels[item.id] = self._channels[item.id] = item
                 elif item.stop > self._since and item.start < self._until:
@@ -173,6 +175,19 @@ def try_guide(
     return guide.report(complete, matches(line_up, guide.channels), len(line_up))
 
 
+def _with_a_writable_id(item: GuideChannel | Programme) -> GuideChannel | Programme:
+    """An id is the same text in every list that players get (Xtream reference §1 no. 13), and M3U
+    has no way to write a quote.
+    """
+    own = item.id if isinstance(item, GuideChannel) else item.channel
+    shown = writable(own)
+    if shown == own:
+        return item
+    if isinstance(item, GuideChannel):
+        return dataclasses.replace(item, id=shown)
+    return dataclasses.replace(item, channel=shown)
+
+
 def _batches(
     reader: XmltvReader, pieces: Iterable[bytes]
 ) -> Iterable[Iterable[GuideChannel | Programme]]:
@@ -195,7 +210,7 @@ def matches(line_up: Iterable[Channel], guide: Iterable[GuideChannel]) -> dict[i
     index = GuideIndex(guide)
     found = {}
     for channel in line_up:
-        match = index.match(channel.guide_id, [channel.guide_name, channel.name])
+        match = index.match(writable(channel.guide_id), [channel.guide_name, channel.name])
         if match is not None:
             found[channel.id] = match
     return found

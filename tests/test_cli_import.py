@@ -107,6 +107,30 @@ def test_a_channel_finds_its_guide_when_it_is_made_or_changed(
     assert "2 of 2 channels have a guide" in rawstream("import", "guide", path)
 
 
+def test_a_guide_chosen_by_hand_stays_over_imports(rawstream: Terminal, tmp_path: Path) -> None:
+    lines = f"#EXTM3U\n#EXTINF:-1,Rai 1\nacestream://{'a' * 40}\n"
+    playlist = tmp_path / "l.m3u"
+    playlist.write_text(lines)
+    rawstream("import", "playlist", str(playlist))
+    guide_file = a_guide(tmp_path / "g.xml", ("1", "Rai 1"), ("2", "Else"))
+    rawstream("import", "guide", guide_file)
+
+    def row() -> list[str]:
+        return rawstream("channel", "matches").splitlines()[1].split()
+
+    assert row() == ["1", "97", "name", "Rai", "1", "1"]
+    rawstream("channel", "guide", "1", "2")
+    playlist.write_text(lines.replace("Rai 1", "Rai 1 HD"))
+    rawstream("import", "playlist", str(playlist))
+    rawstream("import", "guide", guide_file)
+    assert row() == ["1", "100", "by", "hand", "Rai", "1", "HD", "2"]
+    rawstream("channel", "guide", "1", "--none")
+    assert row()[-1] == "(none)"
+    assert "no guide has 'nine'" in rawstream("channel", "guide", "1", "nine")
+    rawstream("channel", "guide", "1", "--auto")
+    assert row()[-1] == "1"
+
+
 @pytest.mark.parametrize("text", ["", "<html>not found</html>", "<tv></tv>"])
 def test_what_is_no_guide_fails_with_a_line(rawstream: Terminal, tmp_path: Path, text: str) -> None:
     path = tmp_path / "g.xml"
@@ -135,6 +159,9 @@ def test_the_predecessor_moves_in(
     ("arguments", "words"),
     [
         (("import", "undo", "nowhere"), "no such list"),
+        (("channel", "guide", "1"), "one of"),
+        (("channel", "guide", "1", "x", "--none"), "one of"),
+        (("channel", "guide", "77", "x"), "no channel"),
         (("import", "remove", "nowhere"), "no such list"),
         (("import", "guide", "x.xml", "--zone", "CET"), "--zone"),
         (("import", "playlist", "x.m3u", "--every", "-1"), "--every"),

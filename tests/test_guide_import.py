@@ -172,3 +172,15 @@ async def test_a_channel_without_programmes_is_nobodys_guide(store: Store) -> No
     )
     await add_guide(store, document)
     assert (await store.guide.guide_ids())[1] == "other"
+
+
+async def test_an_id_that_a_list_cannot_hold_is_written_as_it_can(store: Store) -> None:
+    odd = 'o"ne\x85x'
+    await store.lineup.add_channel(Channel(0, "Odd", guide_id=odd))
+    await add_guide(
+        store, guide(show(odd, NOON, NOON + HOUR, "Film"), names=[(odd, "Nobody's name")])
+    )
+    (channel,) = await store.guide.channels()
+    assert channel.id == "o'ne x"
+    assert (await store.guide.matches())[3].rule == "id"
+    assert await titles(store, "o'ne x") == ["Film"]
