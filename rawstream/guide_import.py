@@ -22,8 +22,9 @@ from rawstream.epg_reader import XmltvReader
 from rawstream.errors import FormatError
 from rawstream.extinf import writable
 from rawstream.guide_match import GuideIndex, Match
-from rawstream.records import Channel, ListSource
+from rawstream.records import ListSource
 from rawstream.store import Store
+from rawstream.store_lineup import Named
 
 PAST_DAYS: Final = 3  # of programmes that are over, for those who look back
 FUTURE_DAYS: Final = 21
@@ -154,13 +155,13 @@ async def import_guide(
         await store.guide.abandon(source.id, generation)
         raise
     found = await rematch(store)
-    report = guide.report(complete, found, len(await store.lineup.channels()))
+    report = guide.report(complete, found, await store.lineup.count())
     await store.lineup.note_refresh(source.id, now=now, result=report.to_json())
     return report
 
 
 def try_guide(
-    line_up: Sequence[Channel],
+    line_up: Sequence[Named],
     source: ListSource,
     pieces: Iterable[bytes],
     *,
@@ -205,8 +206,10 @@ def _some(found: Mapping[int, Match], limit: int = 20) -> dict[str, str]:
 # -- matching --
 
 
-def matches(line_up: Iterable[Channel], guide: Iterable[GuideChannel]) -> dict[int, Match]:
+def matches(line_up: Iterable[Named], guide: Collection[GuideChannel]) -> dict[int, Match]:
     """The guide's channel of each channel of the line-up, for those that have one."""
+    if not guide:
+        return {}
     index = GuideIndex(guide)
     found = {}
     for channel in line_up:
@@ -220,6 +223,7 @@ async def rematch(store: Store) -> dict[int, Match]:
     """Match the whole line-up against all guides. To be done when either has changed; what was
     mapped by hand is not touched. Raises StateError.
     """
-    found = matches(await store.lineup.channels(), await store.guide.channels())
+    guide = await store.guide.channels()
+    found = matches(await store.lineup.names() if guide else (), guide)
     await store.guide.set_matches(found)
     return found

@@ -34,7 +34,7 @@ from rawstream.playlist_import import (
 )
 from rawstream.records import ListSource
 from rawstream.store import Store
-from rawstream.store_lineup import read_channels
+from rawstream.store_lineup import read_names
 
 Report = ImportReport | GuideReport
 _PIECE_BYTES: Final = 1024 * 1024
@@ -97,7 +97,7 @@ async def try_out(
         assert found is not None, "only an unforced one may be unchanged"
         with found.file:
             if source.kind == "guide":
-                line_up = await asyncio.to_thread(read_channels, database)
+                line_up = await asyncio.to_thread(read_names, database)
                 return await asyncio.to_thread(
                     try_guide,
                     line_up,
@@ -137,7 +137,8 @@ async def _taken_in(
         complete=found.got.complete,
         announced=found.got.announced,
     )
-    await rematch(store)
+    if report.added or report.changed or report.returned:
+        await rematch(store)
     return report
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from rawstream.database import Database, Transaction, Work, read_only
 from rawstream.errors import ConfigError, StateError
@@ -163,16 +163,22 @@ def preview(path: Path, url: str, plan: Callable[[ListContents], _Planned]) -> _
         return plan(ListContents(connection, _list(row) if row is not None else None))
 
 
-def read_channels(path: Path) -> list[Channel]:
-    """`LineupStore.channels` of a database that is only looked at. Blocks; raises StateError."""
+class Named(NamedTuple):
+    """What of a channel says which guide it has."""
+
+    id: int
+    name: str
+    guide_id: str
+    guide_name: str
+
+
+_NAMES: Final = "SELECT id, name, guide_id, guide_name FROM channels WHERE retired_at IS NULL"
+
+
+def read_names(path: Path) -> list[Named]:
+    """`LineupStore.names` of a database that is only looked at. Blocks; raises StateError."""
     with read_only(path) as connection:
-        return _channels(
-            connection.execute(
-                "SELECT * FROM channels WHERE retired_at IS NULL ORDER BY position, id"
-            ),
-            connection.execute("SELECT * FROM channel_sources ORDER BY channel_id, place"),
-            connection.execute("SELECT * FROM channel_categories ORDER BY channel_id, place"),
-        )
+        return [Named(*row) for row in connection.execute(_NAMES)]
 
 
 class LineupStore:
@@ -192,6 +198,15 @@ class LineupStore:
             "SELECT * FROM channel_categories ORDER BY channel_id, place"
         )
         return await asyncio.to_thread(_channels, rows, sources, categories)
+
+    async def names(self) -> list[Named]:
+        """Of the channels of the line-up, what guides are matched by."""
+        return [Named(*row) for row in await self._db.read(_NAMES)]
+
+    async def count(self) -> int:
+        """How many channels the line-up has."""
+        where = "WHERE retired_at IS NULL"
+        return int((await self._db.read(f"SELECT count(*) FROM channels {where}"))[0][0])
 
     async def channel(self, channel_id: int) -> Channel | None:
         """One channel, retired or not."""

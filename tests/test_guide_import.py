@@ -147,7 +147,7 @@ async def test_times_are_of_their_zone_or_of_the_lists(store: Store) -> None:
 async def test_a_dry_run_says_the_same_and_keeps_nothing(store: Store) -> None:
     document = guide(show("c5", NOON, NOON + HOUR, "Film"), names=[("c5", "canale 5")])
     source = ListSource(0, "guide", "http://h/g")
-    report = try_guide(await store.lineup.channels(), source, [document], now=NOON)
+    report = try_guide(await store.lineup.names(), source, [document], now=NOON)
     assert (report.kept, report.matched) == (1, 1)
     assert await store.guide.channels() == []
     assert await store.guide.guide_ids() == {}
