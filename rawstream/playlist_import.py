@@ -31,7 +31,7 @@ from rawstream.acelink import Kind
 from rawstream.m3u import Ending, Entry, LineWarning, M3uReader
 from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.store import Store
-from rawstream.store_lineup import LineupChanges, ListContents, preview
+from rawstream.store_import import LineupChanges, ListContents, preview
 from rawstream.textlines import TEXT_LIMIT_BYTES
 
 _DAY_SECONDS: Final = 86_400

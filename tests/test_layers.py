@@ -56,6 +56,8 @@ ORDER = (
     "hls_source",
     # store
     "database",
+    "lineup_rows",
+    "store_import",
     "store_lineup",
     "store_guide",
     "store_accounts",

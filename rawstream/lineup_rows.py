@@ -1,0 +1,119 @@
+"""The line-up's rows and the values they stand for.
+
+Owns: the columns of a channel and its parts, and what a row becomes. Must not know: transactions,
+imports, who asks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from rawstream.records import Category, Channel, ChannelSource, ListSource
+
+CHANNEL_COLUMNS: Final = (
+    *("name", "position", "number", "logo", "guide_id", "guide_name", "radio", "enabled", "adult"),
+    *("added_at", "playlist_id", "identity", "stale_since", "retired_at"),
+)
+INSERT_SOURCE: Final = "INSERT INTO channel_sources VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_CATEGORY: Final = "INSERT INTO channel_categories VALUES (?, ?, ?)"
+_NOT_EDITED: Final[frozenset[str]] = frozenset()
+
+
+class Parts:
+    """The rows of a table of channels' parts, asked for in the order of the channels' ids."""
+
+    def __init__(self, connection: sqlite3.Connection, table: str) -> None:
+        self._rows = connection.execute(f"SELECT * FROM {table} ORDER BY channel_id, place")
+        self._next: sqlite3.Row | None = self._rows.fetchone()
+
+    def of(self, channel_id: int) -> list[sqlite3.Row]:
+        found = []
+        row, rows = self._next, self._rows
+        while row is not None and row["channel_id"] <= channel_id:
+            if row["channel_id"] == channel_id:
+                found.append(row)
+            row = rows.fetchone()
+        self._next = row
+        return found
+
+
+def channel_columns(channel: Channel) -> dict[str, Any]:
+    """In the order of `CHANNEL_COLUMNS`, then `edited`."""
+    values = {name: getattr(channel, name) for name in CHANNEL_COLUMNS}
+    values["edited"] = " ".join(sorted(channel.edited))
+    return values
+
+
+def source_rows(channel_id: int, channel: Channel) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(channel_id, place, source.kind, source.value),
+            *(_headers_text(source.headers), source.infohash, source.playlist_id),
+        )
+        for place, source in enumerate(channel.sources)
+    ]
+
+
+def category_rows(channel_id: int, channel: Channel) -> list[tuple[int, int, int]]:
+    return [(channel_id, place, category) for place, category in enumerate(channel.categories)]
+
+
+def _headers_text(headers: Sequence[tuple[str, str]]) -> str:
+    return json.dumps(headers) if headers else ""
+
+
+def channels_of(
+    rows: Iterable[sqlite3.Row], sources: Iterable[sqlite3.Row], categories: Iterable[sqlite3.Row]
+) -> list[Channel]:
+    sources_of: dict[int, list[sqlite3.Row]] = defaultdict(list)
+    for row in sources:
+        sources_of[row["channel_id"]].append(row)
+    categories_of: dict[int, list[sqlite3.Row]] = defaultdict(list)
+    for row in categories:
+        categories_of[row["channel_id"]].append(row)
+    return [
+        channel_of(row, sources_of.get(row["id"], ()), categories_of.get(row["id"], ()))
+        for row in rows
+    ]
+
+
+def channel_of(
+    row: sqlite3.Row, sources: Iterable[sqlite3.Row], categories: Iterable[sqlite3.Row]
+) -> Channel:
+    values: dict[str, Any] = {name: row[name] for name in CHANNEL_COLUMNS}
+    for name in ("radio", "enabled", "adult"):
+        values[name] = bool(values[name])
+    return Channel(
+        id=row["id"],
+        sources=tuple(_source(source) for source in sources),
+        categories=tuple(category["category_id"] for category in categories),
+        edited=frozenset(row["edited"].split()) if row["edited"] else _NOT_EDITED,
+        **values,
+    )
+
+
+def _source(row: sqlite3.Row) -> ChannelSource:
+    headers = row["headers"]
+    return ChannelSource(
+        row["kind"],
+        row["value"],
+        tuple((name, value) for name, value in json.loads(headers)) if headers else (),
+        row["infohash"],
+        row["playlist_id"],
+    )
+
+
+def category_of(row: sqlite3.Row) -> Category:
+    return Category(row["id"], row["name"], row["position"], bool(row["adult"]))
+
+
+def list_of(row: sqlite3.Row) -> ListSource:
+    values = {field.name: row[field.name] for field in dataclasses.fields(ListSource)}
+    for name in ("enabled", "merge_names"):
+        values[name] = bool(values[name])
+    return ListSource(**values)
