@@ -19,7 +19,7 @@ import typer
 from rawstream.cli_keep import Data, with_store
 from rawstream.config import Config, load_config
 from rawstream.engine_client import shown_url
-from rawstream.errors import ConfigError
+from rawstream.errors import ConfigError, RawstreamError
 from rawstream.guide_import import GuideReport, rematch
 from rawstream.lineup import Report, refresh, try_out
 from rawstream.playlist_import import ImportReport
@@ -130,13 +130,19 @@ def _import(
             return asyncio.run(try_out(source, load_config(None, data=data), progress=progress.at))
 
         async def work(store: Store, config: Config) -> Report:
+            there = {one.url for one in await store.lineup.lists(source.kind)}
             number = await store.lineup.add_list(source)
             known = await store.lineup.list_source(number)
             assert known is not None, "added above"
             changed = dataclasses.replace(known, **said)  # type: ignore[arg-type]
             if changed != known:
                 await store.lineup.set_list(changed)
-            report = await refresh(store, changed, config, force=True, progress=progress.at)
+            try:
+                report = await refresh(store, changed, config, force=True, progress=progress.at)
+            except RawstreamError:
+                if source.url not in there:  # never was one; a slip of the finger is not kept
+                    await store.lineup.delete_list(number)
+                raise
             assert report is not None, "it was forced"
             return report
 

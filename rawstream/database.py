@@ -458,8 +458,10 @@ def backup(source: Path, target: Path, *, force: bool = False) -> None:
             new.execute("PRAGMA journal_mode = DELETE")
         os.replace(part, target)
     except (sqlite3.Error, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise StateError(str(target), str(error)) from error
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise StateError(str(target), reason or str(error)) from error
 
 
 def restore(source: Path, path: Path) -> Path | None:

@@ -136,6 +136,11 @@ def test_what_is_no_guide_fails_with_a_line(rawstream: Terminal, tmp_path: Path,
     path = tmp_path / "g.xml"
     path.write_text(text)
     assert "guide" in rawstream("import", "guide", str(path), status=1)
+    assert len(rawstream("import", "list").splitlines()) == 1, "what never was a list is not kept"
+    a_guide(path, ("1", "One"))
+    rawstream("import", "guide", str(path))
+    path.write_text(text)
+    rawstream("import", "guide", str(path), status=1)
     listed = rawstream("import", "list")
     assert "failed" in listed, "and the list says why it fails"
 
