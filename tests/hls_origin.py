@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 from players import find_program
 from stage import until
+from web import serving
 
 from rawstream.broadcast import Broadcast
 from rawstream.mpegts import PACKET_SIZE
@@ -173,17 +174,8 @@ class HlsOrigin:
 @asynccontextmanager
 async def hls_origin(*, speed: float = 12.0) -> AsyncIterator[HlsOrigin]:
     made = HlsOrigin(speed)
-    app = web.Application()
-    app.router.add_get("/{path:.*}", made.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    listening = web.TCPSite(runner, "127.0.0.1", 0)
-    await listening.start()
-    made.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(made.answer) as made.base:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
