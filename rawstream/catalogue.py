@@ -43,6 +43,10 @@ class View:
     own_logos: bool = False  # some are ours, and have no address yet
 
 
+def _with_guide(channel: Channel, guide_id: str) -> Channel:
+    return channel if channel.guide_id == guide_id else replace(channel, guide_id=guide_id)
+
+
 def _is_ours(logo: str) -> bool:
     return logo.startswith("/")
 
@@ -63,7 +67,7 @@ class Catalogue:
         # an id is written the same in every list (Xtream reference §1), so as M3U can hold it
         own = guide_ids or {}
         self.channels = tuple(
-            replace(channel, guide_id=own.get(channel.id, writable(channel.guide_id)))
+            _with_guide(channel, own.get(channel.id, writable(channel.guide_id)))
             for channel in channels
             if channel.enabled
         )
@@ -152,11 +156,14 @@ class LiveCatalogue:
         version = (kinds.get("lineup", 0), kinds.get("guide", 0))
         channels = await self._store.lineup.channels()
         categories = await self._store.lineup.categories()
-        self.current = Catalogue(
+        guide_ids = await self._store.guide.guide_ids()
+        # tens of thousands of channels are a fifth of a second
+        self.current = await asyncio.to_thread(
+            Catalogue,
             version,
             channels,
             categories,
-            guide_ids=await self._store.guide.guide_ids(),
+            guide_ids=guide_ids,
             adult_hidden=self._adult_hidden,
         )
 
