@@ -150,7 +150,8 @@ async def import_guide(
             raise FormatError(
                 "guide", f"cut short after {guide.kept} programmes; the last one stays"
             )
-        await store.guide.finish(source.id, generation)
+        if not await store.guide.finish(source.id, generation):
+            raise FormatError("guide", "another import of it has begun meanwhile; that one counts")
     except BaseException:
         await store.guide.abandon(source.id, generation)
         raise

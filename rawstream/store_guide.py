@@ -24,6 +24,8 @@ from rawstream.guide_match import Match
 
 _SWEPT_ROWS: Final = 5_000  # deleted at a time, so that no other writer waits long
 _COUNTER: Final = "guide generation"
+_MARK: Final = ""  # the id, which no channel has, of a row that says: this import is under way
+_SHOWN: Final = "(SELECT generation FROM lists WHERE id = ?1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,11 @@ class GuideStore:
     # -- writing a guide --
 
     async def begin(self, list_id: int) -> int:
-        """A new generation of a list's guide, larger than any before. Nobody sees it yet."""
-        del list_id  # one counter for all: numbers only have to grow
+        """A new generation of a list's guide, larger than any before. Nobody sees it yet.
+
+        What an import that never ended has left is swept out; one that is still under way will find
+        that it was overtaken when it wants to `finish`.
+        """
         async with self._db.write() as transaction:
             await transaction.execute(
                 "INSERT INTO settings VALUES (?, '1')"
@@ -55,7 +60,18 @@ class GuideStore:
             rows = await transaction.fetchall(
                 "SELECT value FROM settings WHERE name = ?", (_COUNTER,)
             )
-            return int(rows[0]["value"])
+            generation = int(rows[0]["value"])
+            await transaction.execute(
+                "DELETE FROM guide_channels WHERE list_id = ? AND id = ?", (list_id, _MARK)
+            )
+            await transaction.execute(
+                "INSERT INTO guide_channels VALUES (?, ?, ?, '[]', '')",
+                (list_id, generation, _MARK),
+            )
+        await self._sweep(
+            f"list_id = ?1 AND generation <> ?2 AND generation <> {_SHOWN}", list_id, generation
+        )
+        return generation
 
     async def add(
         self,
@@ -86,22 +102,28 @@ class GuideStore:
             )
 
     async def finish(self, list_id: int, generation: int) -> bool:
-        """Show this generation, and sweep out those before it. False: a newer one is shown."""
+        """Show this generation, and sweep out the one before it. False: another import of the list
+        has begun meanwhile, and this one is gone.
+        """
         async with self._db.write() as transaction:
-            rows = await transaction.fetchall(
-                "SELECT generation FROM lists WHERE id = ?", (list_id,)
+            marks = await transaction.fetchall(
+                "SELECT 1 FROM guide_channels WHERE list_id = ? AND generation = ? AND id = ?",
+                (list_id, generation, _MARK),
             )
-            shown = bool(rows) and rows[0]["generation"] < generation
-            if shown:
+            if marks:
                 transaction.changed("guide")
                 await transaction.execute(
                     "UPDATE lists SET generation = ? WHERE id = ?", (generation, list_id)
                 )
-        if shown:
+                await transaction.execute(
+                    "DELETE FROM guide_channels WHERE list_id = ? AND generation = ? AND id = ?",
+                    (list_id, generation, _MARK),
+                )
+        if marks:
             await self._sweep("list_id = ? AND generation < ?", list_id, generation)
         else:
             await self.abandon(list_id, generation)
-        return shown
+        return bool(marks)
 
     async def abandon(self, list_id: int, generation: int) -> None:
         """What was added of this generation goes; what was shown stays."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,21 @@ async def test_an_id_that_a_list_cannot_hold_is_written_as_it_can(store: Store) 
     assert channel.id == "o'ne x"
     assert (await store.guide.matches())[3].rule == "id"
     assert await titles(store, "o'ne x") == ["Film"]
+
+
+async def test_an_import_that_was_overtaken_says_so(store: Store) -> None:
+    number = await store.lineup.add_list(ListSource(0, "guide", "http://h/guide.xml"))
+    source = await store.lineup.list_source(number)
+    assert source is not None
+    await store.guide.begin(number)
+    document = guide(show("rai1.it", NOON, NOON + HOUR, "News"))
+
+    def pieces() -> Iterator[bytes]:
+        yield document
+        with contextlib.closing(sqlite3.connect(store.db.path)) as other:
+            other.execute("DELETE FROM guide_channels WHERE id = ''")  # as another `begin` does
+            other.commit()
+
+    with pytest.raises(FormatError, match="meanwhile"):
+        await import_guide(store, source, pieces(), now=NOON)
+    assert await titles(store, "rai1.it") == []

@@ -68,14 +68,33 @@ async def test_a_generation_that_is_given_up_leaves_nothing(store: Store) -> Non
 
 async def test_of_two_imports_at_once_the_later_one_stays(store: Store) -> None:
     number = await new_list(store)
-    early, late = await store.guide.begin(number), await store.guide.begin(number)
+    early = await store.guide.begin(number)
     await store.guide.add(number, early, [], [show("one.it", NOON, NOON + HOUR, "Early")])
+    late = await store.guide.begin(number)
+    await store.guide.add(number, early, [], [show("one.it", NOON + HOUR, NOON + 2 * HOUR, "E")])
+    assert not await store.guide.finish(number, early), "it was overtaken"
     await store.guide.add(number, late, [], [show("one.it", NOON, NOON + HOUR, "Late")])
     assert await store.guide.finish(number, late)
-    await store.guide.add(number, early, [], [show("one.it", NOON + HOUR, NOON + 2 * HOUR, "E")])
-    assert not await store.guide.finish(number, early)
     assert await titles(store) == ["Late"]
-    assert (await store.db.read("SELECT count(*) FROM programmes"))[0][0] == 1
+    for table, count in (("programmes", 1), ("guide_channels", 0)):
+        assert (await store.db.read(f"SELECT count(*) FROM {table}"))[0][0] == count
+
+
+async def test_what_a_killed_import_has_left_goes_with_the_next_attempt(store: Store) -> None:
+    number = await new_list(store)
+    first = await store.guide.begin(number)
+    await store.guide.add(number, first, [ONE], [show("one.it", NOON, NOON + HOUR, "First")])
+    await store.guide.finish(number, first)
+    other = await new_list(store, "http://other")
+    theirs = await store.guide.begin(other)
+    await store.guide.add(other, theirs, [ONE], [show("one.it", NOON, NOON + HOUR, "Other")])
+    for _ in range(3):  # killed each time, and so never shown
+        dead = await store.guide.begin(number)
+        await store.guide.add(number, dead, [ONE], [show("one.it", NOON, NOON + HOUR, "Dead")])
+    assert await titles(store) == ["First"]
+    rows = await store.db.read("SELECT DISTINCT generation FROM programmes ORDER BY generation")
+    assert [row[0] for row in rows] == [first, theirs, dead]
+    assert await store.guide.finish(other, theirs), "another list's import goes on"
 
 
 async def test_more_than_one_sweep_takes(store: Store) -> None:
