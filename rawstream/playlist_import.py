@@ -24,6 +24,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -397,28 +398,30 @@ def _matched(there: ListContents, groups: Sequence[Sequence[Listed]]) -> dict[in
     have.
     """
 
-    def links() -> Iterator[tuple[int, str]]:
-        for channel_id, kind, value in there.brought():
+    def links(own: bool) -> Iterator[tuple[int, str]]:
+        for channel_id, kind, value in there.brought(own=own):
             yield channel_id, _link_key(kind, value)
 
-    def kept(level: int) -> Iterator[tuple[int, str]]:
-        for channel_id, identity in there.identities():
+    def kept(level: int, own: bool) -> Iterator[tuple[int, str]]:
+        for channel_id, identity in there.identities(own=own):
             yield channel_id, _kept_keys(identity)[level]
 
-    looks: tuple[tuple[Callable[[Listed], str], Callable[[], Iterator[tuple[int, str]]]], ...] = (
-        (_identity, there.identities),
-        (lambda entry: _keys(entry)[0], lambda: kept(0)),
+    looks: tuple[tuple[Callable[[Listed], str], Callable[[bool], Iterator[tuple[int, str]]]], ...]
+    looks = (
+        (_identity, lambda own: there.identities(own=own)),
+        (lambda entry: _keys(entry)[0], lambda own: kept(0, own)),
         (lambda entry: _keys(entry)[0], links),
-        (lambda entry: _keys(entry)[1], lambda: kept(1)),
-        (lambda entry: _keys(entry)[2], lambda: kept(2)),
+        (lambda entry: _keys(entry)[1], lambda own: kept(1, own)),
+        (lambda entry: _keys(entry)[2], lambda own: kept(2, own)),
     )
     found: dict[int, int] = {}
     matched: set[int] = set()
-    for key_of, known in looks:
+    # a removed list may have left the same channels: those stand back behind the list's own
+    for (key_of, known), own in product(looks, (True, False)):
         if len(found) == len(groups):
             break
         theirs = _owners(
-            (channel_id, key) for channel_id, key in known() if channel_id not in matched
+            (channel_id, key) for channel_id, key in known(own) if channel_id not in matched
         )
         if not theirs:
             continue

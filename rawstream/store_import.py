@@ -60,7 +60,8 @@ class LineupChanges:
     at: int = field(default_factory=lambda: int(time.time()))
 
 
-_THEIRS: Final = "(c.playlist_id = ? OR c.playlist_id IS NULL AND c.identity <> '')"
+_NOBODYS: Final = "c.playlist_id IS NULL AND c.identity <> ''"
+_THEIRS: Final = f"(c.playlist_id = ? OR {_NOBODYS})"
 
 
 class ListContents:
@@ -81,19 +82,18 @@ class ListContents:
         self._categories: dict[str, int] | None = None
         self._wanted: list[tuple[int, str, bool]] = []
 
-    def identities(self) -> Iterator[tuple[int, str]]:
-        """Id and identity of each channel."""
-        yield from map(tuple, self._rows(f"SELECT id, identity FROM channels c WHERE {_THEIRS}"))
+    def identities(self, *, own: bool) -> Iterator[tuple[int, str]]:
+        """Id and identity of each channel that is the list's own, or that is nobody's."""
+        yield from map(tuple, self._of(own, "SELECT c.id, c.identity FROM channels c"))
 
-    def brought(self) -> Iterator[tuple[int, str, str]]:
-        """Id of a channel, kind and value of a source that the list brought it."""
-        yield from map(
-            tuple,
-            self._rows(
-                "SELECT s.channel_id, s.kind, s.value FROM channels c JOIN channel_sources s"
-                f" ON s.channel_id = c.id AND s.playlist_id IS c.playlist_id WHERE {_THEIRS}"
-            ),
+    def brought(self, *, own: bool) -> Iterator[tuple[int, str, str]]:
+        """Id of such a channel, kind and value of a source that its list brought it."""
+        rows = self._of(
+            own,
+            "SELECT s.channel_id, s.kind, s.value FROM channels c JOIN channel_sources s"
+            " ON s.channel_id = c.id AND s.playlist_id IS c.playlist_id",
         )
+        yield from map(tuple, rows)
 
     def channels(self) -> Iterator[Channel]:
         """In the order of ids."""
@@ -124,6 +124,11 @@ class ListContents:
             self._wanted,
         )
         self._wanted.clear()
+
+    def _of(self, own: bool, select: str) -> sqlite3.Cursor:
+        if own:
+            return self._rows(f"{select} WHERE c.playlist_id = ?")
+        return self._connection.execute(f"{select} WHERE {_NOBODYS}")
 
     def _rows(self, sql: str) -> sqlite3.Cursor:
         return self._connection.execute(sql, (self._list_id,))

@@ -390,3 +390,20 @@ def test_groups_for_adults_are_known(name: str) -> None:
 )
 def test_words_that_only_look_so_are_not(name: str) -> None:
     assert not is_adult(name)
+
+
+async def test_what_a_removed_list_left_is_not_mixed_up_with_a_lists_own(
+    importer: Importer,
+) -> None:
+    text = listed(("One", ace(1), "G"), ("Two", ace(2), ""))
+    await importer.take(text)
+    own = await importer.ids()
+    number = await importer.store.lineup.add_list(ListSource(0, "playlist", "http://h/other"))
+    other = await importer.store.lineup.list_source(number)
+    assert other is not None
+    await import_playlist(importer.store, other, *read_list([text.encode()]))
+    await importer.store.lineup.delete_list(number)
+    report = await importer.take(text)
+    assert (report.added, report.stale, report.unchanged) == (0, 0, 2)
+    mine = [one for one in await importer.store.lineup.channels() if one.playlist_id is not None]
+    assert {one.name: one.id for one in mine} == own

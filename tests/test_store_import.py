@@ -136,7 +136,7 @@ async def test_a_plan_sees_the_list_and_its_channels_only(store: Store) -> None:
 
     def look(there: ListContents) -> LineupChanges:
         assert there.source is not None
-        seen.append((there.source.id, list(there.channels()), list(there.identities())))
+        seen.append((there.source.id, list(there.channels()), list(there.identities(own=True))))
         return LineupChanges()
 
     await store.lineup.apply(number, look)
