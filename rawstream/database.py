@@ -310,11 +310,15 @@ class Database:
 async def _connect(path: Path) -> aiosqlite.Connection:
     try:
         connection = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            for pragma in _PRAGMAS:
+                await connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            await connection.close()  # its thread would keep the process from ending
+            raise
     except sqlite3.Error as error:
         raise StateError(str(path), str(error)) from error
-    connection.row_factory = sqlite3.Row
-    for pragma in _PRAGMAS:
-        await connection.execute(f"PRAGMA {pragma}")
     return connection
 
 
@@ -482,7 +486,10 @@ def restore(source: Path, path: Path) -> Path | None:
                 kept = path.with_name(f"{path.name}.replaced-{time.time_ns()}")
                 try:
                     backup(path, kept)  # with what its write-ahead log still holds
-                except StateError:  # damaged, which may be why a backup is restored
+                except StateError:  # damaged, which may be why a backup is restored; or no room
+                    log = path.with_name(f"{path.name}-wal")
+                    if log.exists():
+                        os.replace(log, kept.with_name(f"{kept.name}-wal"))
                     os.replace(path, kept)
             for name in (f"{path.name}-wal", f"{path.name}-shm"):
                 path.with_name(name).unlink(missing_ok=True)

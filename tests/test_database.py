@@ -234,6 +234,41 @@ async def test_a_look_writes_nothing_and_needs_no_right_to() -> None:
         assert path.read_bytes() == before
 
 
+async def test_a_database_that_cannot_be_written_is_refused_and_no_thread_stays() -> None:
+    with _unwritable() as directory:
+        await _made(directory / "db")
+        _lock_out(directory)
+        threads = threading.active_count()
+        with pytest.raises(StateError):
+            await Database.open(directory / "db")
+        assert threading.active_count() <= threads + 1, "but for the loop's own"
+
+
+async def test_a_database_that_cannot_be_copied_is_kept_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _made(tmp_path / "db", "old")
+    backup(tmp_path / "db", tmp_path / "copy")
+    with contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as killed:
+        killed.execute("PRAGMA wal_autocheckpoint = 0")
+        killed.execute("UPDATE settings SET value = 'new'")
+        for name in ("db", "db-wal"):  # as they are when their server is killed
+            shutil.copy(tmp_path / name, tmp_path / f"left-{name}")
+    for name in ("db", "db-wal"):
+        os.replace(tmp_path / f"left-{name}", tmp_path / name)
+    copy = backup
+
+    def no_room_for_it(source: Path, target: Path) -> None:
+        if source == tmp_path / "db":
+            raise StateError(str(target), "No space left on device")
+        copy(source, target)
+
+    monkeypatch.setattr(database, "backup", no_room_for_it)
+    kept = restore(tmp_path / "copy", tmp_path / "db")
+    assert kept is not None
+    assert (_kept(tmp_path / "db"), _kept(kept)) == ("old", "new")
+
+
 async def test_a_look_does_not_pass_over_a_log_that_it_cannot_read() -> None:
     with _unwritable() as directory:
         path = directory / "db"
