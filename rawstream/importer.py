@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from rawstream.config import Config
 from rawstream.errors import RawstreamError, StateError
-from rawstream.lineup import due_at, refresh
+from rawstream.lineup import due_at, refresh, retry_seconds
 from rawstream.records import ListSource
 from rawstream.store import Store
 
@@ -89,6 +89,7 @@ class Refresher:
         self._tell = tell
         self._clock = clock
         self._failures: dict[int, int] = {}
+        self._failed_at: dict[int, float] = {}
         self._wake = asyncio.Event()
         self.running: int | None = None  # the list that has its turn
 
@@ -115,15 +116,24 @@ class Refresher:
         StateError.
         """
         for source in await self._store.lineup.lists():
-            due = due_at(source, self._failures.get(source.id, 0))
+            due = self._due(source)
             if due is not None and due <= self._clock():
                 await self._refresh(source)
         after = [
             due
             for source in await self._store.lineup.lists()
-            if (due := due_at(source, self._failures.get(source.id, 0))) is not None
+            if (due := self._due(source)) is not None
         ]
         return min(after, default=float("inf")) - self._clock()
+
+    def _due(self, source: ListSource) -> float | None:
+        now, failures = self._clock(), self._failures.get(source.id, 0)
+        due = due_at(source, failures, now)
+        failed_at = self._failed_at.get(source.id)
+        if due is None or failed_at is None or failed_at > now:
+            return due
+        # on a full disk a child can't note its failure: the list would be due again at once
+        return max(due, failed_at + retry_seconds(source, failures))
 
     async def _refresh(self, source: ListSource) -> None:
         self.running = source.id
@@ -135,12 +145,14 @@ class Refresher:
         self._tell(f"{name}: {outcome.text}")
         if outcome.ok:
             self._failures.pop(source.id, None)
+            self._failed_at.pop(source.id, None)
             logger.info("%s: %s", name, outcome.text)
             return
+        failures = self._failures[source.id] = self._failures.get(source.id, 0) + 1
+        self._failed_at[source.id] = self._clock()
         if not outcome.noted:
             now = int(self._clock())
             await self._store.lineup.note_refresh(source.id, now=now, error=outcome.text)
-        failures = self._failures[source.id] = self._failures.get(source.id, 0) + 1
         level = logging.WARNING if failures == 1 else logging.INFO
         logger.log(level, "%s: not refreshed: %s", name, outcome.text)
 

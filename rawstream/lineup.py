@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -76,9 +77,9 @@ async def refresh(
     except (UpstreamError, FormatError, StateError) as error:
         await store.lineup.note_refresh(source.id, now=now, error=str(error))
         raise
-    await store.lineup.note_refresh(
-        source.id, now=now, etag=found.got.etag, last_modified=found.got.last_modified
-    )
+    # of what was cut the rest is wanted: nobody must answer that it has not changed
+    etag, last_modified = (found.got.etag, found.got.last_modified) if report.complete else ("", "")
+    await store.lineup.note_refresh(source.id, now=now, etag=etag, last_modified=last_modified)
     return report
 
 
@@ -203,7 +204,7 @@ async def _document(
 def _file(path: Path, etag: str) -> _Document | None:
     try:
         file = path.open("rb")
-        status = path.stat()
+        status = os.fstat(file.fileno())  # of what was opened: its name may be another file's now
     except OSError as error:
         raise StateError(str(path), error.strerror or "can't be read") from error
     tag = f"{status.st_mtime_ns}-{status.st_size}"
@@ -213,17 +214,22 @@ def _file(path: Path, etag: str) -> _Document | None:
     return _Document(file, status.st_size, Fetched(b"", True, "", etag=tag))
 
 
-def due_at(source: ListSource, failures: int) -> float | None:
+def due_at(source: ListSource, failures: int, now: float) -> float | None:
     """When a list is to be read again, in seconds since 1970; None: not by itself.
+
+    One that was read in the future is due: the clock was wrong then, and may have been by years.
 
     `failures`: in a row, since the server started. A list that failed is tried again sooner, then
     ever later, but never later than one that is well.
     """
     if not source.enabled or source.interval_seconds <= 0:
         return None
-    if source.refreshed_at is None:
+    if source.refreshed_at is None or source.refreshed_at > now + 1:
         return 0.0
-    wait = source.interval_seconds
-    if source.last_error:
-        wait = min(wait, _RETRY_SECONDS * 2 ** min(max(failures, 1) - 1, 16))
+    wait = retry_seconds(source, failures) if source.last_error else source.interval_seconds
     return float(source.refreshed_at + wait)
+
+
+def retry_seconds(source: ListSource, failures: int) -> int:
+    """How long a list is left alone after so many failures in a row."""
+    return min(source.interval_seconds, _RETRY_SECONDS << min(max(failures, 1) - 1, 16))

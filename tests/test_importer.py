@@ -136,3 +136,18 @@ async def test_a_new_list_is_read_at_once(store: Store, tmp_path: Path) -> None:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_failure_that_nobody_could_note_is_not_tried_again_at_once(
+    store: Store, tmp_path: Path
+) -> None:
+    number = await add(store, "http://h/a", interval_seconds=3600)
+    now, ran = 1_000_000.0, []
+
+    async def on_a_full_disk(_config: Config, list_id: int) -> Outcome:
+        ran.append(list_id)
+        return Outcome(False, "no space left")
+
+    refresher = Refresher(store, Config(data=tmp_path), run=on_a_full_disk, clock=lambda: now)
+    assert [await refresher.turn() for _ in range(3)] == [60, 60, 60]
+    assert ran == [number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -143,10 +144,29 @@ async def test_a_dry_run_writes_nothing_down(lists: Lists) -> None:
 
 def test_when_a_list_is_due() -> None:
     source = ListSource(1, "playlist", "u", interval_seconds=3600)
-    assert due_at(source, 0) == 0
+    assert due_at(source, 0, 2000) == 0
     well = dataclasses.replace(source, refreshed_at=1000)
-    assert due_at(well, 0) == 4600
+    assert due_at(well, 0, 2000) == 4600
     failed = dataclasses.replace(well, last_error="500")
-    assert [due_at(failed, count) for count in (1, 2, 3, 9)] == [1060, 1120, 1240, 4600]
-    assert due_at(dataclasses.replace(well, enabled=False), 0) is None
-    assert due_at(dataclasses.replace(well, interval_seconds=0), 0) is None
+    assert [due_at(failed, count, 2000) for count in (1, 2, 3, 9)] == [1060, 1120, 1240, 4600]
+    assert due_at(dataclasses.replace(well, enabled=False), 0, 2000) is None
+    assert due_at(dataclasses.replace(well, interval_seconds=0), 0, 2000) is None
+
+
+def test_a_list_that_was_read_in_the_future_is_due() -> None:
+    source = ListSource(1, "playlist", "u", interval_seconds=3600, refreshed_at=4_000_000_000)
+    assert due_at(source, 0, 1_000_000_000) == 0
+
+
+async def test_the_rest_of_a_list_that_was_cut_is_asked_for_again(lists: Lists) -> None:
+    whole = b"".join(b"#EXTINF:-1,C%d\nhttp://h/%d.ts\n" % (n, n) for n in range(3000))
+    packed = gzip.compress(b"#EXTM3U\n" + whole)
+    lists.web.documents["/l.m3u"] = packed[: len(packed) // 2]
+    lists.web.etags["/l.m3u"] = '"1"'
+    source = await lists.add("playlist", f"{lists.web.base}/l.m3u")
+    report = await refresh(lists.store, source, lists.config)
+    assert report is not None
+    assert not report.complete
+    lists.web.documents["/l.m3u"] = packed
+    assert await refresh(lists.store, await lists.get(source.id), lists.config) is not None
+    assert len(await lists.names()) == 3000
