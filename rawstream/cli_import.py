@@ -131,19 +131,26 @@ def _import(
 
         async def work(store: Store, config: Config) -> Report:
             there = {one.url for one in await store.lineup.lists(source.kind)}
-            number = await store.lineup.add_list(source)
+            # never to be read by itself until it is there: a server would read it at the same time
+            number = await store.lineup.add_list(dataclasses.replace(source, interval_seconds=0))
             known = await store.lineup.list_source(number)
             assert known is not None, "added above"
             changed = dataclasses.replace(known, **said)  # type: ignore[arg-type]
-            if changed != known:
-                await store.lineup.set_list(changed)
+            first = known.succeeded_at is None and not known.interval_seconds
+            if first:
+                changed = dataclasses.replace(changed, interval_seconds=source.interval_seconds)
+            held = dataclasses.replace(changed, interval_seconds=0) if first else changed
+            if held != known:
+                await store.lineup.set_list(held)
             try:
-                report = await refresh(store, changed, config, force=True, progress=progress.at)
+                report = await refresh(store, held, config, force=True, progress=progress.at)
             except RawstreamError:
                 if source.url not in there:  # never was one; a slip of the finger is not kept
                     await store.lineup.delete_list(number)
                 raise
             assert report is not None, "it was forced"
+            if held != changed:
+                await store.lineup.set_list(changed)
             return report
 
         return with_store(data, work)

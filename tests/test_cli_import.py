@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guides import HOUR, guide, show
 from terminal import Terminal
 from test_predecessor import predecessor
 
+from rawstream import cli_import
 from rawstream.cli import main
+from rawstream.lineup import refresh
+from rawstream.records import ListSource
+from rawstream.store import Store
 
 
 @pytest.fixture
@@ -174,3 +179,22 @@ def test_the_predecessor_moves_in(
 )
 def test_a_mistake_is_one_line(rawstream: Terminal, arguments: tuple[str, ...], words: str) -> None:
     assert words in rawstream(*arguments, status=2)
+
+
+def test_a_new_list_is_left_to_the_command_until_it_is_there(
+    rawstream: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "l.m3u"
+    path.write_text(f"#EXTM3U\n#EXTINF:-1,One\nacestream://{'a' * 40}\n")
+    seen = []
+
+    async def watched(store: Store, source: ListSource, *rest: Any, **more: Any) -> Any:
+        seen.extend(one.interval_seconds for one in await store.lineup.lists())
+        return await refresh(store, source, *rest, **more)
+
+    monkeypatch.setattr(cli_import, "refresh", watched)
+    rawstream("import", "playlist", str(path), "--every", "6")
+    assert "6 h" in rawstream("import", "list")
+    rawstream("import", "playlist", str(path))
+    assert seen == [0, 6 * 3600]
+    assert "6 h" in rawstream("import", "list")
