@@ -31,6 +31,8 @@ _TABLES: Final = ("users", "categories", "channels", "scraper_urls", "epg_source
 _HASH: Final = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _CONTENT: Final = re.compile(r"[0-9a-fA-F]{40}")
 _LEAST_INTERVAL_SECONDS: Final = 3600
+_NUMBER_MAX: Final = 2**31 - 1
+_PLAYERS_MAX: Final = 100_000  # as `user add` takes
 
 
 @dataclass(slots=True)
@@ -113,15 +115,24 @@ def _read_env(path: Path) -> dict[str, str]:
     return found
 
 
+def _number(value: object, otherwise: int = 0) -> int:
+    """What stands in a column that should hold a whole number, within 32 bits."""
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+    return max(-_NUMBER_MAX, min(int(number), _NUMBER_MAX))
+
+
 def _moment(text: object) -> int | None:
     """Its times are UTC without saying so."""
     if not isinstance(text, str) or not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
         return None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 # -- taking over -----------------------------------------------------------------------------------
@@ -129,11 +140,14 @@ def _moment(text: object) -> int | None:
 
 async def _accounts(store: Store, rows: list[dict[str, Any]], moved: Moved) -> None:
     for row in rows:
-        name = str(row["username"])
+        name = str(row.get("username") or "")
+        if not name:
+            moved.notes.append("an account has no name and was left out")
+            continue
         if await store.accounts.by_name(name) is not None:
             moved.notes.append(f"account '{name}' is here already and stays as it is")
             continue
-        if not _HASH.fullmatch(str(row["password_hash"])):
+        if not _HASH.fullmatch(str(row.get("password_hash"))):
             moved.notes.append(f"account '{name}': its password is kept in a way nobody reads")
             continue
         account = Account(
@@ -144,7 +158,7 @@ async def _accounts(store: Store, rows: list[dict[str, Any]], moved: Moved) -> N
             admin=bool(row.get("is_admin")),
             trial=bool(row.get("is_trial")),
             expires_at=_moment(row.get("expiry_date")),
-            max_connections=max(0, int(row.get("max_connections") or 1)),
+            max_connections=max(0, min(_number(row.get("max_connections") or 1, 1), _PLAYERS_MAX)),
             created_at=_moment(row.get("created_at")) or 0,
             notes=str(row.get("notes") or ""),
         )
@@ -160,11 +174,17 @@ async def _categories(store: Store, rows: list[dict[str, Any]], moved: Moved) ->
     """Our ids by the predecessor's."""
     known = {category.name for category in await store.lineup.categories()}
     found: dict[object, int] = {}
-    for row in sorted(rows, key=lambda row: (row.get("display_order") or 0, str(row["name"]))):
-        name = str(row["name"])
-        found[row["id"]] = (await store.lineup.category_named(name)).id
+    for row in sorted(rows, key=_category_order):
+        name = str(row.get("name") or "")
+        if not name:
+            continue
+        found[row.get("id")] = (await store.lineup.category_named(name)).id
         moved.categories += name not in known
     return found
+
+
+def _category_order(row: Mapping[str, Any]) -> tuple[int, str]:
+    return _number(row.get("display_order")), str(row.get("name"))
 
 
 async def _channels(
@@ -174,9 +194,10 @@ async def _channels(
     here = {channel.id: channel for channel in await store.lineup.channels(retired=True)}
     last = len(here)
     known = {source.value for channel in here.values() for source in channel.sources}
-    ordered = sorted(rows, key=lambda row: (row.get("display_order") or 0, row["id"]))
+    ordered = sorted(rows, key=_channel_order)
     for position, row in enumerate(ordered, last):
-        name, number = str(row["name"]), int(row["id"])
+        number = _number(row.get("id"))
+        name = str(row.get("name") or f"Channel {number}")
         sources = _sources(row)
         if not sources:
             moved.notes.append(f"channel {number} '{name}' has no source that can be read")
@@ -214,6 +235,10 @@ async def _channels(
         moved.channels += 1
 
 
+def _channel_order(row: Mapping[str, Any]) -> tuple[int, int]:
+    return _number(row.get("display_order")), _number(row.get("id"))
+
+
 def _sources(row: Mapping[str, Any]) -> tuple[ChannelSource, ...]:
     """Its one key was a content id or an infohash, and it did not know which."""
     found = []
@@ -246,8 +271,10 @@ async def _lists(
     )
     for kind, table, urls_name, interval_name in sources:
         interval = settings.get(interval_name, "")
-        seconds = int(interval) if interval.isascii() and interval.isdigit() else 86_400
-        wanted = {str(row["url"]): bool(row.get("is_enabled", True)) for row in tables[table]}
+        seconds = _number(interval, 86_400)
+        wanted = {
+            str(row.get("url") or ""): bool(row.get("is_enabled", True)) for row in tables[table]
+        }
         for url in settings.get(urls_name, "").split(","):
             wanted.setdefault(url.strip(), True)
         known = {source.url for source in await store.lineup.lists(kind)}
@@ -274,12 +301,15 @@ async def _lists(
 
 async def _port(store: Store, settings: Mapping[str, str], moved: Moved) -> None:
     text = settings.get("SERVER_PORT", "")
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65_536:
-        moved.port = int(text)
-        await store.set_setting(EXTRA_PORT, text)
+    port = _number(text) if text.isascii() and text.isdigit() else 0
+    if 0 < port < 65_536:
+        moved.port = port
+        await store.set_setting(EXTRA_PORT, str(port))
     elif text:
         moved.notes.append("SERVER_PORT is no port")
     host = settings.get("ACESTREAM_ENGINE_HOST", "")
-    port = settings.get("ACESTREAM_ENGINE_PORT", "6878")
-    if host and (host, port) not in (("127.0.0.1", "6878"), ("localhost", "6878")):
-        moved.notes.append(f"its engine was http://{host}:{port}: give that to serve as --engine")
+    engine_port = settings.get("ACESTREAM_ENGINE_PORT", "6878")
+    if host and (host, engine_port) not in (("127.0.0.1", "6878"), ("localhost", "6878")):
+        moved.notes.append(
+            f"its engine was http://{host}:{engine_port}: give that to serve as --engine"
+        )

@@ -169,3 +169,35 @@ async def test_what_is_not_the_predecessors_is_refused(store: Store, tmp_path: P
     with pytest.raises(StateError):
         await import_predecessor(store, predecessor(tmp_path / "old.db"), tmp_path / "no.env")
     assert await store.lineup.channels() == []
+
+
+@pytest.mark.parametrize("rubbish", [None, "", "x", -1, 2**62, 1e300, b"\xff", "9" * 5000])
+async def test_rubbish_in_any_column_is_passed_over(
+    store: Store, tmp_path: Path, rubbish: object
+) -> None:
+    path = predecessor(tmp_path / "old.db")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        tables = ("users", "categories", "channels", "scraper_urls", "epg_sources")
+        for table in tables:
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")][1:]
+            for number, column in enumerate(columns):  # a row more for each, good but for this
+                own = {
+                    "username": f"'{column}'",
+                    "acestream_id": f"'{number + 4096:040x}'",
+                    "url": f"url || '{number}'",
+                }
+                names = ", ".join(columns)
+                values = ", ".join(
+                    "?" if name == column else own.get(name, name) for name in columns
+                )
+                db.execute(
+                    f"INSERT INTO {table} ({names}) SELECT {values} FROM {table} LIMIT 1",
+                    (rubbish,),
+                )
+        db.commit()
+    env = tmp_path / "env"
+    env.write_text("SCRAPER_UPDATE_INTERVAL=" + "9" * 5000 + "\nSERVER_PORT=" + "9" * 5000)
+    moved = await import_predecessor(store, path, env)
+    assert moved.accounts >= 10
+    assert moved.channels >= 10
+    assert await store.accounts.by_name("None") is None
