@@ -443,10 +443,13 @@ def examine(path: Path) -> int:
 def backup(source: Path, target: Path, *, force: bool = False) -> None:
     """A consistent copy, also of a database in use; it appears under its name when complete.
 
-    Raises StateError: no sound database at `source`, `target` exists and `force` is not given, no
-    room.
+    Raises StateError: no sound database at `source`, `target` exists and `force` is not given, it
+    is the database itself or another one in use, no room.
     """
     examine(source)
+    log = target.with_name(f"{target.name}-wal")
+    if target.exists() and (target.samefile(source) or (log.exists() and log.stat().st_size)):
+        raise StateError(str(target), "a database in use is not replaced; `restore` does that")
     if target.exists() and not force:
         raise StateError(str(target), "is there already; --force replaces it")
     part = target.with_name(f"{target.name}.part")
@@ -455,9 +458,12 @@ def backup(source: Path, target: Path, *, force: bool = False) -> None:
         os.close(os.open(part, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600))
         uri = f"{source.absolute().as_uri()}?mode=ro"
         with (
-            contextlib.closing(sqlite3.connect(uri, uri=True)) as old,
+            contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as old,
             contextlib.closing(sqlite3.connect(part)) as new,
         ):
+            # one moment of it: else SQLite begins again with each commit of somebody else's
+            old.execute("BEGIN")
+            old.execute("SELECT count(*) FROM sqlite_master").fetchall()
             old.backup(new, pages=1024)
             new.execute("PRAGMA journal_mode = DELETE")
         os.replace(part, target)

@@ -9,10 +9,12 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stage import PATIENCE_SECONDS
 
 from rawstream import database
 from rawstream.database import Database, Work, backup, examine, locked, read_only, restore
@@ -128,6 +130,40 @@ async def test_a_backup_of_a_database_in_use_is_whole(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         backup(tmp_path / "db", tmp_path / "copy")
     await db.close()
+
+
+async def test_a_backup_ends_however_busy_the_database_is(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    await _made(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("INSERT INTO settings VALUES ('large', zeroblob(16000000))")
+        ended = threading.Event()
+
+        def copy() -> None:
+            backup(path, tmp_path / "copy")
+            ended.set()
+
+        copying = threading.Thread(target=copy)
+        copying.start()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not ended.is_set() and time.monotonic() < until:
+            writer.execute("INSERT OR REPLACE INTO settings VALUES ('kept', random())")
+        assert ended.is_set()
+        copying.join()
+    examine(tmp_path / "copy")
+
+
+async def test_a_backup_replaces_no_database_in_use(tmp_path: Path) -> None:
+    await _made(tmp_path / "db")
+    with pytest.raises(StateError, match="in use"):
+        backup(tmp_path / "db", tmp_path / "db", force=True)
+    other = await Database.open(tmp_path / "other")
+    async with other.write() as transaction:
+        await transaction.execute("INSERT INTO settings VALUES ('kept', 'theirs')")
+    with pytest.raises(StateError, match="in use"):
+        backup(tmp_path / "db", tmp_path / "other", force=True)
+    await other.close()
+    assert _kept(tmp_path / "other") == "theirs"
 
 
 async def test_restore_keeps_what_it_replaces(tmp_path: Path) -> None:
