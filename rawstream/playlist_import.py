@@ -262,19 +262,26 @@ class _Import:
             merge = source.merge_names or there.source.merge_names
             source = dataclasses.replace(there.source, merge_names=merge)
         if self._complete and not self._announced:
-            self._complete = self._seems_whole(source)
+            self._complete = self._seems_whole(there, source)
         if not self._complete and self._ending.last is not None:
             self._entries = self._entries[:-1]  # its URL may have been cut
         self._plan = plan(there, self._entries, source, now=self.now, complete=self._complete)
         return self._plan
 
-    def _seems_whole(self, source: ListSource) -> bool:
+    def _seems_whole(self, there: ListContents, source: ListSource) -> bool:
         """Whether to believe a list that ended with its connection, as every cut would end it.
 
         Many panels send theirs so; if none were believed, nothing would ever leave their line-up.
         """
-        before = json.loads(source.last_result)["entries"] if source.last_result else 0
-        return self._ending.last is None and len(self._entries) >= _WHOLE_SHARE * before
+        if self._ending.last is not None:
+            return False
+        entries = len(self._entries)
+        before = json.loads(source.last_result) if source.last_result else {}
+        if before.get("complete", True):
+            return bool(entries >= _WHOLE_SHARE * before.get("entries", 0))
+        # what was cut is no measure; only what is cut at one place each time looks like this
+        known = sum(1 for _ in there.brought(own=True))
+        return bool(entries == before["entries"] or entries >= _WHOLE_SHARE * known)
 
     def report(self) -> ImportReport:
         assert self._plan is not None, "planned before it is told of"

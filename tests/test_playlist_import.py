@@ -350,6 +350,24 @@ async def test_a_list_that_became_much_shorter_is_believed_the_second_time(
     assert (report.complete, report.stale) == (True, 10)
 
 
+async def test_two_cuts_at_different_places_are_not_believed(importer: Importer) -> None:
+    def first(count: int) -> str:
+        return listed(*((f"C{n}", ace(n), "") for n in range(count)))
+
+    async def take(count: int) -> tuple[bool, int]:
+        number = importer.source.id
+        source = await importer.store.lineup.list_source(number)
+        assert source is not None
+        importer.source = source
+        report = await importer.take(first(count), announced=False)
+        return report.complete, report.stale
+
+    assert await take(50) == (True, 0)
+    assert await take(20) == (False, 0)
+    assert await take(19) == (False, 0)
+    assert await take(49) == (True, 1), "nearly all of what there was"
+
+
 async def test_a_packed_list_that_was_cut_misses_nothing(importer: Importer) -> None:
     text = listed(*((f"C{n}", ace(n), "") for n in range(2000)))
     await importer.take(text)
