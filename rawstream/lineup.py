@@ -67,6 +67,8 @@ async def refresh(
     """
     now = int(time.time())
     try:
+        # only an import retires what is missing, and a list that stays as it is has none
+        force = force or await store.lineup.overdue(source, now)
         with _spool(config.data) as spool:
             found = await _document(source, config, spool, force, progress)
             if found is None:

@@ -29,6 +29,7 @@ from rawstream.lineup_rows import (
 from rawstream.records import Category, Channel, ListKind, ListSource
 from rawstream.store_import import LineupChanges, ListContents, import_into, take_back
 
+_DAY_SECONDS: Final = 86_400
 _LIST_COLUMNS: Final = (
     *("kind", "url", "name", "enabled", "interval_seconds", "priority", "user_agent"),
     *("merge_names", "retire_days", "zoneless_offset", "shift_seconds"),
@@ -213,6 +214,15 @@ class LineupStore:
                 " last_modified = coalesce(?, last_modified) WHERE id = ?",
                 (now, error, error, now, result, etag, last_modified, list_id),
             )
+
+    async def overdue(self, source: ListSource, now: int) -> bool:
+        """Whether a list has channels that its next import would retire."""
+        rows = await self._db.read(
+            "SELECT 1 FROM channels WHERE playlist_id = ? AND retired_at IS NULL"
+            " AND stale_since <= ? LIMIT 1",
+            (source.id, now - source.retire_days * _DAY_SECONDS),
+        )
+        return bool(rows)
 
     # -- imports --
 

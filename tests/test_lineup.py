@@ -170,3 +170,18 @@ async def test_the_rest_of_a_list_that_was_cut_is_asked_for_again(lists: Lists) 
     lists.web.documents["/l.m3u"] = packed
     assert await refresh(lists.store, await lists.get(source.id), lists.config) is not None
     assert len(await lists.names()) == 3000
+
+
+async def test_what_is_missing_is_retired_though_the_list_stays_as_it_is(lists: Lists) -> None:
+    lists.web.documents["/l.m3u"] = PLAYLIST + b"#EXTINF:-1,Two\nhttp://h/2.ts\n"
+    source = await lists.add("playlist", f"{lists.web.base}/l.m3u")
+    await refresh(lists.store, source, lists.config)
+    lists.web.documents["/l.m3u"], lists.web.etags["/l.m3u"] = PLAYLIST, '"2"'
+    await refresh(lists.store, await lists.get(source.id), lists.config)
+    assert await lists.names() == ["One", "Two"]
+    assert await refresh(lists.store, await lists.get(source.id), lists.config) is None
+    async with lists.store.db.write() as transaction:
+        await transaction.execute("UPDATE channels SET stale_since = 1 WHERE name = 'Two'")
+    assert await refresh(lists.store, await lists.get(source.id), lists.config) is not None
+    assert await lists.names() == ["One"]
+    assert await refresh(lists.store, await lists.get(source.id), lists.config) is None
