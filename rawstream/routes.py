@@ -29,6 +29,7 @@ from rawstream.connection import Exchange
 from rawstream.errors import StateError, ViewerError
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
+from rawstream.live import LiveEndpoints
 from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
@@ -74,6 +75,13 @@ class Route(NamedTuple):
     handler: RouteHandler
     description: str
     cors: bool = False
+
+
+class PlayerEndpoints(NamedTuple):
+    """All that players with an account ask of."""
+
+    xtream: XtreamEndpoints
+    live: LiveEndpoints
 
 
 class Peer(NamedTuple):
@@ -168,7 +176,7 @@ def build_routes(
     ace: AceEndpoints,
     status: StatusEndpoints,
     metrics: MetricsEndpoint,
-    xtream: XtreamEndpoints | None = None,
+    players: PlayerEndpoints | None = None,
     logos: LogoEndpoint | None = None,
 ) -> tuple[Route, ...]:
     """The table. A reader who wants to know what rawstream answers starts here.
@@ -180,14 +188,18 @@ def build_routes(
     if logos is not None:
         text = "a channel's logo, if it is ours"
         pictures = (Route("/logos/{name}", _READ, anyone, logos.logo, text, True),)
-    players = _of_players(xtream)
-    return (*pictures, *players, *_of_all(ace, status, metrics, anyone, local, operator))
+    return (
+        *pictures,
+        *_of_players(players),
+        *_of_all(ace, status, metrics, anyone, local, operator),
+    )
 
 
-def _of_players(xtream: XtreamEndpoints | None) -> tuple[Route, ...]:
-    if xtream is None:
+def _of_players(players: PlayerEndpoints | None) -> tuple[Route, ...]:
+    if players is None:
         return ()
-    account, live, none = Access.ACCOUNT, "a channel's MPEG-TS, endless", "404"
+    xtream, live = players.xtream, players.live
+    account, stream, none = Access.ACCOUNT, "a channel's MPEG-TS, endless", "404"
     api, lists, guide = xtream.player_api, xtream.get_php, xtream.xmltv_php
     return (
         Route("/player_api.php", _ASK, account, api, "the Xtream Codes API", True),
@@ -202,18 +214,18 @@ def _of_players(xtream: XtreamEndpoints | None) -> tuple[Route, ...]:
         Route("/epg/{user}/{password}", _ASK, account, guide, "the guide, XMLTV", True),
         Route("/epg/{user}/{password}/{gz}", _ASK, account, guide, "the packed file", True),
         Route("/enigma2.php", _ASK, account, xtream.enigma2_php, "the line-up, Enigma2", True),
-        Route("/live/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
-        Route("/live/{token}/{id}", _READ, account, xtream.live, live, True),
-        Route("/streaming/live.php", _READ, account, xtream.live_by_query, live, True),
-        Route("/streaming/clients_live.php", _READ, account, xtream.live_by_query, live, True),
-        Route("/movie/{user}/{password}/{id}", _READ, account, xtream.nothing, none, True),
-        Route("/series/{user}/{password}/{id}", _READ, account, xtream.nothing, none, True),
+        Route("/live/{user}/{password}/{id}", _READ, account, live.live, stream, True),
+        Route("/live/{token}/{id}", _READ, account, live.live, stream, True),
+        Route("/streaming/live.php", _READ, account, live.live_by_query, stream, True),
+        Route("/streaming/clients_live.php", _READ, account, live.live_by_query, stream, True),
+        Route("/movie/{user}/{password}/{id}", _READ, account, live.nothing, none, True),
+        Route("/series/{user}/{password}/{id}", _READ, account, live.nothing, none, True),
         Route(
             "/timeshift/{user}/{password}/{duration}/{start}/{id}",
-            *(_READ, account, xtream.nothing, none, True),
+            *(_READ, account, live.nothing, none, True),
         ),
-        Route("/streaming/timeshift.php", _READ, account, xtream.nothing, none, True),
-        Route("/{user}/{password}/{id}", _READ, account, xtream.live, live, True),
+        Route("/streaming/timeshift.php", _READ, account, live.nothing, none, True),
+        Route("/{user}/{password}/{id}", _READ, account, live.live, stream, True),
     )
 
 
@@ -250,7 +262,7 @@ class Router:
         server: ServerCounters,
         *,
         started_at: float,
-        xtream: XtreamEndpoints | None = None,
+        players: PlayerEndpoints | None = None,
         accounts: AccountCounters | None = None,
     ) -> None:
         """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
@@ -263,7 +275,7 @@ class Router:
             AceEndpoints(hub),
             StatusEndpoints(hub, server, started_at=started_at),
             MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
-            xtream,
+            players,
             LogoEndpoint(config.data),
         )
         self._by_segments: dict[tuple[str, ...], Route] = {}

@@ -32,11 +32,13 @@ from rawstream.errors import ConfigError, StateError
 from rawstream.hub import ChannelHub
 from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
+from rawstream.live import LiveEndpoints
+from rawstream.logins import Doorman
 from rawstream.passwords import Passwords
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.protocol import Server
 from rawstream.records import Account
-from rawstream.routes import Router
+from rawstream.routes import PlayerEndpoints, Router
 from rawstream.store import Store
 from rawstream.xtream import XtreamEndpoints
 
@@ -80,14 +82,14 @@ class Worker:
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         try:
             await self._open_what_is_kept()
-            xtream = XtreamEndpoints(config, self.hub, self.accounts, self.catalogue, self.store)
-            self._kept.callback(xtream.close)
+            players = self._players()
+            self._kept.callback(players.xtream.close)
             self.server.handler = Router(
                 config,
                 self.hub,
                 self.server,
                 started_at=self.started_at,
-                xtream=xtream,
+                players=players,
                 accounts=self.accounts,
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
@@ -103,6 +105,14 @@ class Worker:
         except BaseException:
             await self.stop(grace_seconds=0.01)
             raise
+
+    def _players(self) -> PlayerEndpoints:
+        config, accounts, catalogue = self.config, self.accounts, self.catalogue
+        doorman = Doorman(config, accounts)
+        return PlayerEndpoints(
+            XtreamEndpoints(config, doorman, accounts, catalogue, self.store),
+            LiveEndpoints(doorman, self.hub, accounts, catalogue),
+        )
 
     async def _open_what_is_kept(self) -> None:
         """Store, accounts, line-up; the first admin. Raises StateError."""

@@ -1,8 +1,8 @@
-"""All that a player calls: the Xtream Codes API, channel lists, the guide, live streams.
+"""What a player asks before it plays: the Xtream Codes API, channel lists, the guide.
 
-Owns: who a request says it is and whether that is true, which answer belongs to which question,
-what a failure looks like (Xtream reference §5.3). Must not know: how lists are made
-(`xtream_lists`), which keys an answer has (`xtream_shapes`), how a channel lives.
+Owns: which answer belongs to which question, what a failure looks like (Xtream reference §5.3).
+Must not know: who somebody is (`logins`), how lists are made (`xtream_lists`), which keys an answer
+has (`xtream_shapes`), how anything is played.
 """
 
 from __future__ import annotations
@@ -11,24 +11,21 @@ import gzip
 import re
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote
+from typing import Any, Final
 
 import orjson
 
 from rawstream import xtream_guide
 from rawstream.accounts import Accounts, LoginRefused
-from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
 from rawstream.catalogue import LiveCatalogue, View
 from rawstream.config import Config
 from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
 from rawstream.guide import window
 from rawstream.http1 import Headers, Request, Response
-from rawstream.hub import ChannelHub
+from rawstream.logins import Doorman, Login, login_of, parameters
 from rawstream.records import Account
 from rawstream.store import Store
-from rawstream.urls import Base, base_url, parse_public_url
 from rawstream.xtream_lists import Built, XtreamLists
 from rawstream.xtream_shapes import (
     ACTIONS,
@@ -45,10 +42,7 @@ _JSON: Final = "application/json"
 _XML: Final = "application/xml; charset=utf-8"
 _M3U: Final = "audio/x-mpegurl; charset=utf-8"
 _PRIVATE: Headers = (("Cache-Control", "no-store"),)
-_STREAM_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.([A-Za-z0-9]{1,8}))?")
 _TAG: Final = re.compile(r'(?:W/)?("[^\s"]*")')  # RFC 9110 §8.8.3
-# Paths that hold the login (§2.1): what follows user and password, and what that is a spelling of
-_PATH_FORMS: Final[Mapping[str, str]] = {"player_api": "action", "playlist": "type", "epg": "gzip"}
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
 _EMPTY_LISTS: Final = frozenset(
     ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series")
@@ -61,31 +55,6 @@ _SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "get_simple_data_table": NO_LISTINGS,
     "get_epg_batch": {},
 }
-_PLAIN_EXTENSIONS: Final = frozenset(("", "ts"))
-# as much of a credential as a URL carries unencoded (§2.1: never more than needed)
-_URL_SAFE: Final = "@"
-
-
-class Login(NamedTuple):
-    """What a request says of itself. With a `token` the other two are empty."""
-
-    username: str
-    password: str
-    token: str = ""
-
-    @property
-    def path(self) -> str:
-        """How it stands in a path."""
-        if self.token:
-            return quote(self.token, safe="")
-        return f"{quote(self.username, safe=_URL_SAFE)}/{quote(self.password, safe=_URL_SAFE)}"
-
-    @property
-    def query(self) -> str:
-        if self.token:
-            return f"token={quote(self.token, safe='')}"
-        user, password = (quote(text, safe=_URL_SAFE) for text in self[:2])
-        return f"username={user}&password={password}"
 
 
 class XtreamEndpoints:
@@ -94,54 +63,24 @@ class XtreamEndpoints:
     def __init__(
         self,
         config: Config,
-        hub: ChannelHub,
+        doorman: Doorman,
         accounts: Accounts,
         catalogue: LiveCatalogue,
         store: Store,
     ) -> None:
         self._config = config
-        self._hub = hub
+        self._doorman = doorman
         self._accounts = accounts
         self._catalogue = catalogue
         self._guide = store.guide
         self._lists = XtreamLists(store.db.path, limit_bytes=config.limits.built_lists_bytes)
-        self._public = parse_public_url(config.public_url) if config.public_url else None
 
     def close(self) -> None:
         """Lists that are being made are given up."""
         self._lists.close()
 
-    # -- who asks --
-
-    async def _account(self, login: Login, request: Request) -> Account:
-        """Raises LoginRefused, Throttled, ViewerError 503."""
-        address = request.peer[0]
-        if login.token:
-            account = self._accounts.by_token(login.token, address)
-            if account is None:
-                raise LoginRefused
-            return account
-        return await self._accounts.verify(login.username, login.password, address)
-
-    async def _watcher(self, login: Login, request: Request) -> Account:
-        """An account that may use what it asks for now. Raises ViewerError 403 as well."""
-        account = await self._account(login, request)
-        status = self._accounts.status_of(account)
-        if status != "Active":
-            raise ViewerError(403, f"this account is {status.lower()}")
-        return account
-
-    def _base(self, request: Request) -> Base:
-        return base_url(
-            request.headers,
-            request.connected[0],
-            trusted=self._config.trusted_proxies,
-            public=self._public,
-            port=self._config.port,
-        )
-
     def _view(self, account: Account, request: Request) -> View:
-        return self._catalogue.current.visible(account, self._base(request).url)
+        return self._catalogue.current.visible(account, self._doorman.base(request).url)
 
     # -- player_api.php, panel_api.php --
 
@@ -169,7 +108,7 @@ class XtreamEndpoints:
         self, request: Request, asked: Mapping[str, str], action: str, login: Login, panel: bool
     ) -> Response | None:
         try:
-            account = await self._account(login, request)
+            account = await self._doorman.account(login, request)
         except ViewerError as error:
             return self._not_let_in(error, login, known=action in _LISTS or action in _SHAPES)
         answer = self._api_of(account, request, asked, action, login, panel)
@@ -195,7 +134,7 @@ class XtreamEndpoints:
             password=login.password or login.token,
             status=status,
             active=self._accounts.active(account.id),
-            base=self._base(request),
+            base=self._doorman.base(request),
             now=time.time(),
         )
         if not panel or status != "Active":
@@ -253,10 +192,10 @@ class XtreamEndpoints:
         """`/get.php`: the channel list (§6). Always whole, whatever `Range` says."""
         asked = parameters(request)
         login = login_of(asked)
-        account = await self._watcher(login, request)
+        account = await self._doorman.watcher(login, request)
         plus = asked.get("type", "").lower() != "m3u"
         wanted = set(filter(None, asked.get("key", "").split(",")))
-        base = self._base(request).url
+        base = self._doorman.base(request).url
         view = self._view(account, request)
         if wanted and not wanted & {"live", "created_live", "radio_streams"}:
             view = _nothing_of(view)
@@ -278,7 +217,7 @@ class XtreamEndpoints:
         `prev_days`, `next_days` (or `days`): how far it reaches; 1 back and 7 ahead.
         """
         asked = parameters(request)
-        account = await self._watcher(login_of(asked), request)
+        account = await self._doorman.watcher(login_of(asked), request)
         view = self._view(account, request)
         since, until = window(
             int(time.time()),
@@ -302,8 +241,8 @@ class XtreamEndpoints:
         """`/enigma2.php`: categories to descend into, channels to play (§3.12)."""
         asked = parameters(request)
         login = login_of(asked)
-        account = await self._watcher(login, request)
-        base, view = self._base(request).url, self._view(account, request)
+        account = await self._doorman.watcher(login, request)
+        base, view = self._doorman.base(request).url, self._view(account, request)
         kind = asked.get("type", "")
         if kind == "get_live_streams":
             category: str | None = asked.get("cat_id", "")
@@ -319,117 +258,6 @@ class XtreamEndpoints:
             menu_url=f"{base}/enigma2.php?{login.query}",
         )
         return Response(200, body, "text/xml; charset=utf-8", _PRIVATE)
-
-    # -- live --
-
-    def live(self, request: Request, exchange: Exchange) -> Answer:
-        """`/live/U/P/ID[.ts]`, `/live/TOKEN/ID[.ts]`, `/U/P/ID[.ts]`: the channel's MPEG-TS.
-
-        HEAD is answered at once: nothing is started, nobody is counted.
-        """
-        segments = request.segments
-        rest = segments[1:] if segments[0] == "live" else segments
-        login = Login("", "", rest[0]) if len(rest) == 2 else Login(rest[0], rest[1])
-        return self._live(login, rest[-1], request, exchange)
-
-    def live_by_query(self, request: Request, exchange: Exchange) -> Answer:
-        """The same as `username`, `password`, `stream` and `extension` (§2.1)."""
-        asked = parameters(request)
-        name, extension = asked.get("stream", ""), asked.get("extension", "")
-        if extension:
-            name = f"{name}.{extension}"
-        return self._live(login_of(asked), name, request, exchange)
-
-    def _live(self, login: Login, name: str, request: Request, exchange: Exchange) -> Answer:
-        account = self._accounts.verified(login.username, login.password)
-        if account is not None:
-            self._play(account, name, request, exchange)
-            return None
-        return self._verify_and_play(login, name, request, exchange)
-
-    async def _verify_and_play(
-        self, login: Login, name: str, request: Request, exchange: Exchange
-    ) -> None:
-        account = await self._account(login, request)
-        if not exchange.gone:
-            self._play(account, name, request, exchange)
-
-    def _play(self, account: Account, name: str, request: Request, exchange: Exchange) -> None:
-        """Raises ViewerError: 403 not allowed now, 404 no such channel, 503 not at present."""
-        status = self._accounts.status_of(account)
-        if status != "Active":
-            raise ViewerError(403, f"this account is {status.lower()}")
-        if "ts" not in account.allowed_formats:
-            raise ViewerError(403, "this account may not play MPEG-TS")
-        found = _STREAM_NAME.fullmatch(name)
-        channel = (
-            self._catalogue.current.visible(account).by_id.get(int(found[1]))
-            if found is not None
-            else None
-        )
-        if found is None or channel is None:
-            raise ViewerError(404, "no such channel")
-        if (found[2] or "").lower() not in _PLAIN_EXTENSIONS:
-            raise ViewerError(404, "channels are served as .ts")
-        if request.method == "HEAD":
-            exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)
-            return
-        lease = self._accounts.lease(
-            account,
-            address=request.peer[0],
-            user_agent=request.headers.get("user-agent", "")[:200],
-            channel=str(channel.id),
-            now=time.monotonic(),
-        )
-        try:
-            self._hub.watch_channel(
-                channel, exchange, headers=STREAM_HEADERS, account=account.username, lease=lease
-            )
-        except BaseException:
-            lease.ended()
-            raise
-
-    def nothing(self, _request: Request, _exchange: Exchange) -> Response:
-        """Films, series and archives there are none of."""
-        return Response(404, b"not found\n")
-
-
-# -- requests --
-
-
-def parameters(request: Request) -> dict[str, str]:
-    """Query and form of a request as one (§2.2); of the query wins what is not empty. What a path
-    holds of them wins over both. A body that is no form says nothing, and is no error either.
-    """
-    first, *rest = request.segments or ("",)
-    if not request.body and first.endswith(".php"):
-        return request.query
-    found: dict[str, str] = {}
-    kind = request.headers.get("content-type", "")
-    if request.body and not kind.startswith(("application/json", "multipart/")):
-        try:
-            pairs = parse_qsl(request.body.decode(), keep_blank_values=True, max_num_fields=100)
-        except ValueError:
-            pairs = []
-        found = dict(reversed(pairs))
-    for name, value in request.query.items():
-        if value or name not in found:
-            found[name] = value
-    if first == "xmltv.php.gz":
-        found["gzip"] = "1"
-    elif first in _PATH_FORMS and len(rest) > 1:
-        found.pop("token", None)
-        found.update(zip(("username", "password", _PATH_FORMS[first]), rest, strict=False))
-        if first == "epg":
-            found["gzip"] = str(int(rest[2:] == ["gz"]))
-    return found
-
-
-def login_of(asked: Mapping[str, str]) -> Login:
-    token = asked.get("token", "")
-    if token:
-        return Login("", "", token)
-    return Login(asked.get("username", ""), asked.get("password", ""))
 
 
 def _nothing_of(view: View) -> View:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 
-pytest.register_assert_rewrite("stage", "ts_clips", "front_door")
+pytest.register_assert_rewrite("door", "stage", "ts_clips", "front_door")
+
+from door import door  # noqa: E402, F401 - a fixture of several modules
 
 
 def pytest_asyncio_loop_factories(

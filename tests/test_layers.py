@@ -83,6 +83,8 @@ ORDER = (
     "ace",
     "logos",
     "urls",
+    "logins",
+    "live",
     "xtream_shapes",
     "xtream_guide",
     "xtream_lists",

@@ -15,7 +15,7 @@ from rawstream.config import Config
 from rawstream.connection import Exchange
 from rawstream.errors import ChannelUnavailable
 from rawstream.http1 import Request, Response
-from rawstream.routes import Access, Route, Router, parse_address, resolve_peer
+from rawstream.routes import Access, PlayerEndpoints, Route, Router, parse_address, resolve_peer
 
 
 class HeadOnly:
@@ -231,7 +231,7 @@ def test_a_players_path_has_its_handler_and_may_be_read_by_any_page(
         cast(Any, ShownHub(())),
         cast(Any, ShownServer()),
         started_at=0.0,
-        xtream=cast(Any, Named()),
+        players=cast(Any, PlayerEndpoints(Named(), Named())),
     )
     answer = ask(where, target, peer=STRANGER)
     assert answer is not None
