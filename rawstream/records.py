@@ -12,6 +12,7 @@ from typing import Literal
 # The kinds of `acelink.Link`, and "hls": a direct URL known to be an HLS playlist.
 SourceKind = Literal["content_id", "infohash", "unknown", "url", "magnet", "direct", "hls"]
 ListKind = Literal["playlist", "guide"]
+ChannelKind = Literal["live", "movie", "episode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,34 @@ class ChannelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FilmFacts:
+    """What is known of a film or a series, each '' or 0 where nothing is. `duration`: seconds.
+    `rating`: 0 to 10. `release_date`: `YYYY-MM-DD` or a year. `backdrop`: a URL.
+    """
+
+    plot: str = ""
+    cast: str = ""
+    director: str = ""
+    genre: str = ""
+    release_date: str = ""
+    rating: float = 0.0
+    duration: int = 0
+    trailer: str = ""
+    backdrop: str = ""
+    tmdb_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """`id`: a positive int32, never given twice. `cover`: a URL, '' without one."""
+
+    id: int
+    name: str
+    cover: str = ""
+    facts: FilmFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """`id` is the Xtream stream_id: a positive int32, never given twice.
 
@@ -49,6 +78,9 @@ class Channel:
     again, '' when made by hand. `stale_since`: when its list first came without it; `retired_at`:
     when it was taken off the line-up (kept, so that its id comes back with it).
     `edited`: names of fields that the operator set by hand; no import touches these.
+
+    A film is one too: of `kind` movie, or an episode of a series (`season` and `episode` 0 where
+    unknown). `extension`: what its file is, without a dot ('mp4'); '' for what is live.
     """
 
     id: int
@@ -69,6 +101,12 @@ class Channel:
     stale_since: int | None = None
     retired_at: int | None = None
     edited: frozenset[str] = frozenset()
+    kind: ChannelKind = "live"
+    extension: str = ""
+    facts: FilmFacts | None = None
+    series_id: int | None = None
+    season: int = 0
+    episode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
