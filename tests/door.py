@@ -1,4 +1,6 @@
-"""The endpoints that players with an account ask, over a store of their own and a hub that only notes."""
+"""The endpoints that players with an account ask, over a store of their own and a hub that only
+notes.
+"""
 
 from __future__ import annotations
 
