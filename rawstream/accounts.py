@@ -67,6 +67,7 @@ class Lease:
         "account",
         "channel",
         "cut",
+        "drop",
         "key",
         "leaving_at",
         "number",
@@ -85,6 +86,8 @@ class Lease:
         self.channel = channel
         self.since: float | None = None  # the first byte of its body
         self.cut: Callable[[], None] | None = None
+        # of one who holds no connection: ends it as if he had left
+        self.drop: Callable[[], None] | None = None
         self.leaving_at: float | None = None  # zapped away from: when it is cut if it has not gone
         self.revoked = False  # ends as soon as there is something to cut
         self.over = False
@@ -94,11 +97,17 @@ class Lease:
         self.since, self.cut = now, cut
         self._accounts.began(self)
 
+    def by_requests(self, drop: Callable[[], None]) -> None:
+        """The player renews it with each request, and does not say when he leaves. `drop` ends it;
+        who is there all the same asks again, and gets another.
+        """
+        self.drop = drop
+
     def ended(self, sent: int = 0) -> None:
         """The stream is over after `sent` bytes, or never came. A second call does nothing."""
         if not self.over:
             self.over = True
-            self.cut = None
+            self.cut = self.drop = None
             self._accounts.forget(self, sent)
 
 
@@ -183,6 +192,10 @@ class Accounts:
         if account.expires_at is not None and account.expires_at <= self._calendar():
             return "Expired"
         return "Active"
+
+    def by_id(self, account_id: int) -> Account | None:
+        """The account as it is now."""
+        return self._by_id.get(account_id)
 
     def current(self, account: Account) -> Account | None:
         """The account as it is now, None when it was deleted."""
@@ -335,16 +348,24 @@ class Accounts:
     # -- players -----------------------------------------------------------------------------------
 
     def lease(
-        self, account: Account, *, address: str, user_agent: str, channel: str, now: float
+        self,
+        account: Account,
+        *,
+        address: str,
+        user_agent: str,
+        channel: str,
+        now: float,
+        by_requests: bool = False,
     ) -> Lease:
         """Ask for a stream. Raises ChannelUnavailable: this player was just taken over on this
         channel, opens too many sockets, there are too many viewers or too little bandwidth, or the
-        limit is reached and limits refuse.
+        limit is reached and limits refuse. `by_requests`: for HLS.
         """
         key = PlayerKey(account.id, address, user_agent)
         refused = self._refused(key, channel, now)
         if refused:
             raise ChannelUnavailable(refused, retry_after=5)
+        self._drop_left(key, channel, now, by_requests=by_requests)
         leases, own = self._leases.get(account.id, {}), self._own.get(key, {})
         limits = self._config.limits
         if self._streams >= limits.viewers:
@@ -371,6 +392,17 @@ class Accounts:
         self._own.setdefault(key, {})[lease] = None
         self._streams += 1
         return lease
+
+    def _drop_left(self, key: PlayerKey, channel: str, now: float, *, by_requests: bool) -> None:
+        """Who watched by requests leaves without a word: by another channel, before he counted, or
+        by another way to the same one.
+        """
+        for lease in list(self._own.get(key, ())):
+            if lease.drop is None:
+                continue
+            same = lease.channel == channel
+            if (same and not by_requests) or (not same and not self._counts(lease, now)):
+                lease.drop()
 
     def _refused(self, key: PlayerKey, channel: str, now: float) -> str:
         """Why not, '' if it may: it would only push out again who took its place here. A zap never

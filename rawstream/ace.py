@@ -21,6 +21,7 @@ from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
+from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 
@@ -123,12 +124,13 @@ def _from_magnet(value: str) -> str:
 
 
 class AceEndpoints:
-    """The handlers of the AceStream URLs. One per server; holds nothing but the hub."""
+    """The handlers of the AceStream URLs. One per server."""
 
-    __slots__ = ("_hub",)
+    __slots__ = ("_hls", "_hub")
 
-    def __init__(self, hub: ChannelHub) -> None:
+    def __init__(self, hub: ChannelHub, hls: HlsEndpoints) -> None:
         self._hub = hub
+        self._hls = hls
 
     def getstream(self, request: Request, exchange: Exchange) -> None:
         """`/ace/getstream`: the content's MPEG-TS. HEAD is answered at once and starts nothing.
@@ -141,11 +143,9 @@ class AceEndpoints:
         else:
             self._hub.watch(ref, exchange, headers=STREAM_HEADERS)
 
-    def manifest(self, _request: Request, _exchange: Exchange) -> Response:
-        """`/ace/manifest.m3u8`: said plainly, since TS under a playlist's name breaks players."""
-        return Response(
-            404, b"HLS is not served here; ask for /ace/getstream with the same parameters\n"
-        )
+    def manifest(self, request: Request, exchange: Exchange) -> None:
+        """`/ace/manifest.m3u8`: the content's HLS playlist. Raises ViewerError (400, 503)."""
+        self._hls.content(content_of(request.query), request, exchange)
 
     def status(self, request: Request, _exchange: Exchange) -> Response:
         """`/ace/status`: pyacexy's two answers.

@@ -1,7 +1,7 @@
 """A channel's life: who waits for it, who watches it, and when it ends.
 
 Owns: the states of a channel, the viewers on hold, the linger. Must not know: how HTTP is written,
-how a source is had and kept (`supply`), which URL was asked for.
+how a source is had and kept (`supply`), how HLS is made (`packager`), which URL was asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
 from rawstream.errors import ChannelUnavailable, UpstreamError
 from rawstream.mux import Mux
+from rawstream.packager import Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Response
 from rawstream.sources import EngineFeed, Feed, Source
 from rawstream.supply import Supply
@@ -84,6 +85,7 @@ class ChannelSnapshot:
     batch_window_seconds: float
     bytes_in: int
     bytes_out: int
+    hls_bytes: int
     opens: int
     recoveries: int
     jumps: int
@@ -162,6 +164,7 @@ class LiveChannel:
         claim: Callable[[LiveChannel, str, Sequence[ContentRef]], None],
         make_room: Callable[[LiveChannel], Awaitable[bool]],
         on_over: Callable[[LiveChannel, str | None], None],
+        package: Callable[[Mux], Packager],
         viewer_id: Iterator[int],
     ) -> None:
         # -- identity --
@@ -177,6 +180,7 @@ class LiveChannel:
         self._claim = claim
         self._make_room = make_room
         self._on_over = on_over
+        self._package = package
         self._viewer_id = viewer_id
         # -- state --
         self.state = ChannelState.IDLE
@@ -196,7 +200,9 @@ class LiveChannel:
             on_entry_point=self._on_entry_point,
         )
         self.supply = Supply(self, self.mux, timeouts)
+        self.packager: Packager | None = None  # while somebody wants HLS
         # -- counters --
+        self._hls_bytes_out = 0  # of packagers that are over
         self._feeds_seen = 0
         self.feeds_per_second = 0.0
 
@@ -245,6 +251,36 @@ class LiveChannel:
         """Take all viewers who wait on another channel that turned out to be this content."""
         while other.waiting:
             self.hold(other.waiting.popleft())
+        if other.packager is not None:
+            for request in other.packager.give_up_waiting():
+                self.hold_playlist(request)
+
+    def hold_playlist(self, request: PlaylistRequest) -> None:
+        """Answer with the channel's HLS playlist, now or when it has a segment."""
+        assert self.running, "a channel that is over holds nobody"
+        self._empty_since = None
+        if self.state is ChannelState.LINGERING:
+            self._move(ChannelState.LIVE)
+        if self.packager is None:
+            self.packager = self._package(self.mux)
+        self.packager.ask(request)
+
+    @property
+    def viewers(self) -> int:
+        """How many watch, over whichever protocol."""
+        watching = len(self.packager.watchers) if self.packager is not None else 0
+        return self.mux.viewers + watching
+
+    @property
+    def held(self) -> int:
+        """How many wait for a first picture."""
+        return len(self.waiting) + (self.packager.held if self.packager is not None else 0)
+
+    @property
+    def bytes_out(self) -> int:
+        """Stream bytes handed to viewers, over whichever protocol."""
+        packaged = self.packager.bytes_out if self.packager is not None else 0
+        return self.mux.bytes_out + self._hls_bytes_out + packaged
 
     def _left_waiting(self, waiting: Waiting) -> None:
         if waiting.lease is not None:
@@ -319,7 +355,7 @@ class LiveChannel:
 
     def _note_emptiness(self) -> None:
         """Nobody watches and nobody waits: the linger begins, whatever the source does."""
-        if self.waiting or self.mux.viewers or not self.running:
+        if self.held or self.viewers or not self.running:
             return
         if self._empty_since is None:
             self._empty_since = time.monotonic()
@@ -336,6 +372,10 @@ class LiveChannel:
             return
         self.mux.tell_time(now)
         self._refuse_expired(now)
+        if self.packager is not None:
+            self.packager.tick(now)
+            if self.packager.is_over(now):
+                self._unpackage()
         self._note_emptiness()
         if (
             self._empty_since is not None
@@ -353,6 +393,12 @@ class LiveChannel:
                 "channel %s shows no random-access point; letting viewers in anywhere", self.key
             )
             self.mux.accept_any_start()
+
+    def _unpackage(self, reason: str = "the channel was stopped", retry_after: int = 1) -> None:
+        packager, self.packager = self.packager, None
+        if packager is not None:
+            self._hls_bytes_out += packager.bytes_out
+            packager.finish(reason, retry_after)
 
     def _refuse_expired(self, now: float) -> None:
         late = [waiting for waiting in self.waiting if waiting.deadline <= now]
@@ -412,8 +458,10 @@ class LiveChannel:
                 lease.ended(viewer.sent)
             self._on_over(self, failure)
         # Last: an answer may bring forth the next request of its connection, for this very content.
+        reason, retry_after = failure or "the channel was stopped", 1 if failure is None else 5
         for one in waiting:
-            self._refuse(one, failure or "the channel was stopped", 1 if failure is None else 5)
+            self._refuse(one, reason, retry_after)
+        self._unpackage(reason, retry_after)
 
     async def _close(self) -> None:
         await self.supply.close()  # at once: a start of the same content is to see this stop
@@ -444,12 +492,12 @@ class LiveChannel:
         feed = self.supply.give_up_feed()
         if feed is not None:
             other.supply.offer(feed)
-        if self.mux.viewers:
+        if self.viewers:
             logger.warning(
                 "channel %s is %s: %d viewer(s) have to ask again",
                 self.label,
                 other.label,
-                self.mux.viewers,
+                self.viewers,
             )
         if not fallback:  # else our names are another content's
             other.refs.extend(ref for ref in self.refs if ref not in other.refs)
@@ -490,6 +538,7 @@ class LiveChannel:
     def snapshot(self, now: float, *, kernel: bool = True) -> ChannelSnapshot:
         """`kernel` False spares two system calls per viewer, and leaves out what only they know."""
         mux = self.mux
+        packager = self.packager
         feed = self.supply.feed
         stat = feed.stat if feed is not None else None
         session = feed.session if isinstance(feed, EngineFeed) else None
@@ -510,13 +559,17 @@ class LiveChannel:
             speed_up=stat.speed_up if stat is not None else None,
             downloaded=stat.downloaded if stat is not None else None,
             engine_status=stat.status if stat is not None else None,
-            viewers=tuple(mux.snapshot(viewer, now, bitrate, kernel=kernel) for viewer in mux),
-            held=len(self.waiting),
+            viewers=(
+                *(mux.snapshot(viewer, now, bitrate, kernel=kernel) for viewer in mux),
+                *(packager.snapshots(now) if packager is not None else ()),
+            ),
+            held=self.held,
             ring_bytes=mux.ring.size,
             ring_seconds=mux.ring.seconds,
             batch_window_seconds=mux.window_seconds,
             bytes_in=mux.bytes_in,
-            bytes_out=mux.bytes_out,
+            bytes_out=self.bytes_out,
+            hls_bytes=packager.window_bytes if packager is not None else 0,
             opens=self.supply.opens,
             recoveries=self.supply.recoveries,
             jumps=mux.jumps,

@@ -125,6 +125,12 @@ class Timeouts(BaseModel):
     fetch_total_seconds: Seconds = 600.0  # a list that trickles
     fetch_read_seconds: Seconds = 30.0  # a list's server that falls silent
 
+    # -- HLS for players --
+    hls_hold_seconds: Seconds = 7.0  # a player who waits for a channel's first segment: 503
+    hls_lease_seconds: Seconds = 30.0  # a watcher who asks for nothing any more: he has left
+    hls_token_seconds: Seconds = 3600.0  # who got a segment's URL from somebody else, later
+    hls_send_seconds: Seconds = 60.0  # a watcher who takes a segment that slowly: aborted
+
     # -- slow viewers --
     viewer_stall_seconds: Seconds = 60.0  # a viewer who acknowledges nothing: aborted
 
@@ -201,6 +207,14 @@ class Limits(BaseModel):
     login_failures: int = Field(default=10, ge=1, le=1 << 30)  # per address and name; 429 above
     password_queue: int = Field(default=64, ge=1, le=1 << 30)  # waiting to be checked; 503 above
     history_rows: int = Field(default=10_000, ge=0, le=1 << 30)
+
+    # -- HLS for players --
+    hls_segments: int = Field(default=6, ge=3, le=100)  # in a playlist
+    hls_expired_segments: int = Field(default=2, ge=0, le=100)  # served though not in it any more
+    # of a channel's segments, beside the ring; above, the playlist becomes shorter
+    hls_window_bytes: int = Field(default=96 * 1024 * 1024, ge=1024 * 1024, le=1 << 34)
+    # a target duration that follows a stream's random-access points is never above
+    hls_target_max_seconds: int = Field(default=15, ge=1, le=60)
 
     # -- HLS sources --
     hls_playlist_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=1 << 30)
@@ -287,6 +301,7 @@ class Config(BaseSettings):
     trusted_proxies: Networks = ()
     fetch_networks: Networks = ()  # lists, guides and direct sources; empty: see fetch_policy
     public_url: str = ""  # what players are told; empty: what they asked for
+    hls_target_seconds: float = Field(default=4.0, ge=1, le=15)  # how long an HLS segment should be
     adult_hidden: bool = False  # adult categories are hidden from every account
     kodi_properties: bool = (
         True  # in lists (m3u_plus): #KODIPROP lines, which spare Kodi its probes

@@ -215,6 +215,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_exchange",
         "_host",
+        "_taken_by",
         "_task",
         "_transport",
         "_unsent_at_deadline",
@@ -234,6 +235,7 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.deadline = math.inf  # on the host's clock
         self._unsent_at_deadline = math.inf
+        self._taken_by = math.inf  # when the peer must have taken an answer, however he does
         # request
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
@@ -329,7 +331,7 @@ class Connection(asyncio.Protocol):
         """A drain deadline: it is renewed while the peer takes bytes, however slowly."""
         kernel = self.kernel_unsent()
         unsent = self.unsent() + (kernel[0] if kernel is not None else 0)
-        if 0 < unsent < self._unsent_at_deadline:
+        if 0 < unsent < self._unsent_at_deadline and self._host.clock() < self._taken_by:
             self._unsent_at_deadline = unsent
             self.deadline = self._host.clock() + self._host.timeouts.drain_seconds
         else:

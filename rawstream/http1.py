@@ -152,10 +152,10 @@ class Request:
 
 class Response:
     """One answer with its whole body. May be kept and sent any number of times; not changed once
-    made.
+    made. `parts`: what follows `body`, pieces that are shared and not to be copied.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "headers", "length", "parts", "status")
 
     def __init__(
         self,
@@ -163,9 +163,13 @@ class Response:
         body: bytes = b"",
         content_type: str = "text/plain; charset=utf-8",
         headers: Headers = (),
+        *,
+        parts: Sequence[bytes] = (),
     ) -> None:
         self.status = status
         self.body = body
+        self.parts = parts
+        self.length = len(body) + sum(map(len, parts))
         self.content_type = content_type
         self.headers = headers
 

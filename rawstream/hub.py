@@ -16,6 +16,7 @@ import itertools
 import logging
 import re
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -37,11 +38,14 @@ from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.hls_source import WebSource
+from rawstream.hls_tokens import HlsTokens
 from rawstream.journal import StopJournal
-from rawstream.mux import batch_windows
+from rawstream.mux import Mux, batch_windows
+from rawstream.packager import Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Request
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source
+from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +99,11 @@ class ChannelHub:
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
+        # -- HLS --
+        self._hls_target_seconds = config.hls_target_seconds
+        self._hls_tokens = HlsTokens(config.timeouts.hls_token_seconds)
+        # those of the channels; a run is never given twice, so what is over is not found
+        self._packagers: weakref.WeakValueDictionary[str, Packager] = weakref.WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         # -- bandwidth --
@@ -163,7 +172,7 @@ class ChannelHub:
 
     def _measure(self, now: float) -> None:
         """The outgoing rate of the last seconds."""
-        current = sum(channel.mux.bytes_out for channel in self._channels)
+        current = sum(channel.bytes_out for channel in self._channels)
         self._sent.append((now, self._past_bytes_out + current))
         (since, before), (until, after) = self._sent[0], self._sent[-1]
         if until > since:
@@ -197,10 +206,70 @@ class ChannelHub:
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full;
         whether we are `crowded` matters to those without a lease, with one it was asked before.
         """
+        channel = self._admit(ref, name, ways, leased=lease is not None)
+        hold = (
+            self._timeouts.hold_impatient_seconds
+            if asks_again(exchange.request)
+            else self._timeouts.hold_seconds
+        )
+        channel.hold(Waiting(exchange, headers, time.monotonic() + hold, account, lease))
+
+    def watch_playlist(
+        self,
+        ref: ContentRef,
+        exchange: Exchange,
+        key: WatcherKey,
+        *,
+        prefix: str = "",
+        name: str = "",
+        account: str | None = None,
+        lease: RequestLease | None = None,
+        ways: Sequence[ChannelSource] = (),
+    ) -> None:
+        """`watch`, for a player who asks for the HLS playlist. `prefix`: the path below which he
+        finds us. `lease`: for one who is not a watcher already.
+        """
+        known = self.watcher(ref, key) is not None
+        channel = self._admit(ref, name, ways, leased=known or lease is not None)
+        deadline = time.monotonic() + self._timeouts.hls_hold_seconds
+        channel.hold_playlist(
+            PlaylistRequest(
+                exchange, key, prefix=prefix, account=account, lease=lease, deadline=deadline
+            )
+        )
+
+    def watcher(self, ref: ContentRef, key: WatcherKey) -> Watcher | None:
+        """The player, if he watches this content by HLS."""
+        channel = self._find(ref)
+        if channel is None or channel.packager is None:
+            return None
+        return channel.packager.watchers.get(key)
+
+    def packager(self, run: str) -> Packager | None:
+        """The one whose segments have this in their URLs."""
+        return self._packagers.get(run)
+
+    def _packaged(self, mux: Mux) -> Packager:
+        packager = Packager(
+            mux,
+            self._hls_tokens,
+            target_seconds=self._hls_target_seconds,
+            limits=self._limits,
+            timeouts=self._timeouts,
+            watcher_ids=self._viewer_id,
+            call_soon=asyncio.get_running_loop().call_soon,
+        )
+        self._packagers[packager.run] = packager
+        return packager
+
+    def _admit(
+        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource], *, leased: bool
+    ) -> LiveChannel:
+        """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
         now = time.monotonic()
         if self._closing:
             raise ChannelUnavailable("the server is stopping", retry_after=5)
-        if lease is None and self.crowded:
+        if not leased and self.crowded:
             raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
         channel = self._find(ref)
         if channel is None:
@@ -209,19 +278,14 @@ class ChannelHub:
                 raise ChannelUnavailable(failed[1], retry_after=max(1, round(failed[0] - now)))
             if len(self._channels) >= self._limits.channels:
                 raise ChannelUnavailable("too many channels are on air", retry_after=10)
-        if sum(len(c.waiting) for c in self._channels) >= self._limits.held_viewers:
+        if sum(c.held for c in self._channels) >= self._limits.held_viewers:
             raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
         if channel is None:
             channel = self._create(ref, name, ways)
         else:
             self._add_ways(channel, ways)
         self._note_spelling(channel, ref)
-        hold = (
-            self._timeouts.hold_impatient_seconds
-            if asks_again(exchange.request)
-            else self._timeouts.hold_seconds
-        )
-        channel.hold(Waiting(exchange, headers, now + hold, account, lease))
+        return channel
 
     def watch_channel(
         self,
@@ -235,17 +299,14 @@ class ChannelHub:
         """`watch`, for a channel of the line-up: all its sources take their turn. Raises
         ChannelUnavailable, for one without a source as well.
         """
-        ways = channel.sources
-        if not ways:
-            raise ChannelUnavailable("this channel has no source")
         self.watch(
-            _ref_of(ways[0]),
+            ref_of(channel),
             exchange,
             headers=headers,
             name=channel.name,
             account=account,
             lease=lease,
-            ways=ways,
+            ways=channel.sources,
         )
 
     def _find(self, ref: ContentRef) -> LiveChannel | None:
@@ -285,6 +346,7 @@ class ChannelHub:
             claim=self._claim,
             make_room=self._make_room,
             on_over=self._over,
+            package=self._packaged,
             viewer_id=self._viewer_id,
         )
         self._channels[channel] = ways
@@ -385,7 +447,7 @@ class ChannelHub:
                 del self._by_ref[ref]
         self._drop_infohash(channel)
         self._past_bytes_in += channel.mux.bytes_in
-        self._past_bytes_out += channel.mux.bytes_out
+        self._past_bytes_out += channel.bytes_out
         ending = channel.stop()
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
@@ -438,6 +500,13 @@ class ChannelHub:
         if states and all(state is EngineState.DOWN for state in states):
             return False, "no engine answers"
         return True, "ready"
+
+
+def ref_of(channel: Channel) -> ContentRef:
+    """What a channel of the line-up is known by: its first source. Raises ChannelUnavailable."""
+    if not channel.sources:
+        raise ChannelUnavailable("this channel has no source")
+    return _ref_of(channel.sources[0])
 
 
 def _ref_of(source: ChannelSource) -> ContentRef:

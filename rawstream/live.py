@@ -16,6 +16,7 @@ from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
 from rawstream.catalogue import LiveCatalogue
 from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
+from rawstream.hls_face import HlsEndpoints, agent_of
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.logins import Doorman, Login, login_of, parameters
@@ -25,21 +26,29 @@ Answer = Response | Awaitable[Response | None] | None
 
 _STREAM_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.([A-Za-z0-9]{1,8}))?")
 _PLAIN_EXTENSIONS: Final = frozenset(("", "ts"))
+_PLAYLIST_EXTENSION: Final = "m3u8"
 
 
 class LiveEndpoints:
     """The handlers of live streams. One per server."""
 
     def __init__(
-        self, doorman: Doorman, hub: ChannelHub, accounts: Accounts, catalogue: LiveCatalogue
+        self,
+        doorman: Doorman,
+        hub: ChannelHub,
+        accounts: Accounts,
+        catalogue: LiveCatalogue,
+        hls: HlsEndpoints,
     ) -> None:
         self._doorman = doorman
+        self._hls = hls
         self._hub = hub
         self._accounts = accounts
         self._catalogue = catalogue
 
     def live(self, request: Request, exchange: Exchange) -> Answer:
-        """`/live/U/P/ID[.ts]`, `/live/TOKEN/ID[.ts]`, `/U/P/ID[.ts]`: the channel's MPEG-TS.
+        """`/live/U/P/ID[.EXT]`, `/live/TOKEN/ID[.EXT]`, `/U/P/ID[.EXT]`: the channel's MPEG-TS, or
+        with `.m3u8` its HLS playlist.
 
         HEAD is answered at once: nothing is started, nobody is counted.
         """
@@ -75,8 +84,6 @@ class LiveEndpoints:
         status = self._accounts.status_of(account)
         if status != "Active":
             raise ViewerError(403, f"this account is {status.lower()}")
-        if "ts" not in account.allowed_formats:
-            raise ViewerError(403, "this account may not play MPEG-TS")
         found = _STREAM_NAME.fullmatch(name)
         channel = (
             self._catalogue.current.visible(account).by_id.get(int(found[1]))
@@ -85,15 +92,21 @@ class LiveEndpoints:
         )
         if found is None or channel is None:
             raise ViewerError(404, "no such channel")
-        if (found[2] or "").lower() not in _PLAIN_EXTENSIONS:
-            raise ViewerError(404, "channels are served as .ts")
+        extension = (found[2] or "").lower()
+        if extension == _PLAYLIST_EXTENSION:
+            self._hls.playlist(channel, account, request, exchange)
+            return
+        if extension not in _PLAIN_EXTENSIONS:
+            raise ViewerError(404, "channels are served as .ts and .m3u8")
+        if "ts" not in account.allowed_formats:
+            raise ViewerError(403, "this account may not play MPEG-TS")
         if request.method == "HEAD":
             exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)
             return
         lease = self._accounts.lease(
             account,
             address=request.peer[0],
-            user_agent=request.headers.get("user-agent", "")[:200],
+            user_agent=agent_of(request),
             channel=str(channel.id),
             now=time.monotonic(),
         )

@@ -68,6 +68,8 @@ class PacketCutter:
 
     __slots__ = ("_carry", "_in_step", "lost_bytes", "resyncs")
 
+    seamless: Final = False  # what comes through it continues nothing
+
     def __init__(self) -> None:
         self._carry = b""
         self._in_step = True

@@ -24,6 +24,8 @@ from rawstream.mpegts import PACKET_SIZE, PacketCutter, PcrClock, RandomAccessPo
 from rawstream.ring import EntryPoint, Ring
 from rawstream.viewer import Place, Sink, Viewer, ViewerSnapshot
 
+_SOURCES_KNOWN = 64
+
 
 class Intake(Protocol):
     """What turns a source's pieces into whole packets: a cutter, or a splice onto the old
@@ -34,6 +36,8 @@ class Intake(Protocol):
     def resyncs(self) -> int: ...
     @property
     def lost_bytes(self) -> int: ...
+    @property
+    def seamless(self) -> bool: ...
     def feed(self, data: bytes) -> bytes: ...
 
 
@@ -57,6 +61,7 @@ class Mux:
         self._call_soon = call_soon
         self._call_later = call_later
         self.on_entry_point = on_entry_point  # told when the ring gets its first usable entry point
+        self.on_points: Callable[[], None] | None = None  # told of each new entry point
         # -- intake --
         self._intake: Intake = PacketCutter()
         self._scanner = TsScanner()
@@ -72,6 +77,8 @@ class Mux:
         self._pending_bytes = 0
         self._flush_timer: Any = None
         self.ring = Ring(limits)
+        # where in the ring each source began, and what it came through: the newest ones
+        self.sources_from: deque[tuple[int, Intake]] = deque(maxlen=_SOURCES_KNOWN)
         # -- viewers --
         self._viewers: dict[Viewer, None] = {}
         self._head: dict[Sink, Viewer] = {}
@@ -182,6 +189,7 @@ class Mux:
         self.resyncs += self._intake.resyncs
         self.lost_bytes += self._intake.lost_bytes
         self._intake = intake
+        self.sources_from.append((self.ring.next, intake))
         self._scanner = TsScanner(want_pes_starts=self._any_start)
         self.epochs += 1
 
@@ -197,6 +205,8 @@ class Mux:
         first = not self.ring.entries
         if self.ring.note(points, sequence):
             self._start_waiting()
+            if self.on_points is not None:
+                self.on_points()
             if first and self.on_entry_point is not None:
                 self.on_entry_point()
 

@@ -196,15 +196,20 @@ class ServerConnection(Connection):
         head = render_head(
             response.status,
             self._host.constant_headers,
-            content_type=response.content_type if response.body else "",
-            content_length=None if bodiless else len(response.body),
+            content_type=response.content_type if response.length else "",
+            content_length=None if bodiless else response.length,
             headers=response.headers,
             connection=connection,
         )
         self._exchange = self._task = None
         exchange.answered()
+        self._taken_by = math.inf
         if bodiless or request.method == "HEAD":
             transport.write(head)
+        elif response.parts:
+            # what a peer does not take is shared with many and must not be kept for one
+            self._taken_by = self._host.clock() + self._host.timeouts.hls_send_seconds
+            transport.writelines([head + response.body, *response.parts])
         elif len(response.body) <= _COPY_BYTES:
             transport.write(head + response.body)
         else:

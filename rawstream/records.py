@@ -125,7 +125,7 @@ class Account:
     trial: bool = False
     expires_at: int | None = None
     max_connections: int = 1
-    allowed_formats: tuple[str, ...] = ("ts",)
+    allowed_formats: tuple[str, ...] = ("ts", "m3u8")
     categories: frozenset[int] | None = None
     show_adult: bool = True
     created_at: int = 0

@@ -30,13 +30,15 @@ class Chunk:
 class EntryPoint(NamedTuple):
     """A place in the ring where a decoder may start, with the tables it needs first.
 
-    `sequence`: the chunk it lies in; `offset`: of its packet in that chunk; `seconds`: media time.
+    `sequence`: the chunk it lies in; `offset`: of its packet in that chunk; `seconds`: media time
+    at the beginning of the chunk; `pts`: 90 kHz, None where it can't be read.
     """
 
     sequence: int
     offset: int
     seconds: float
     tables: bytes
+    pts: int | None = None
 
 
 class Ring:
@@ -85,7 +87,8 @@ class Ring:
                 offset += len(self._chunks[at].data)
             if offset < 0 or (self.entries and (at, offset) <= self.entries[-1][:2]):
                 continue
-            self.entries.append(EntryPoint(at, offset, self._chunks[at].begins, point.tables))
+            begins = self._chunks[at].begins
+            self.entries.append(EntryPoint(at, offset, begins, point.tables, point.pts))
         return len(self.entries) > known
 
     def evict(self) -> None:
@@ -109,6 +112,10 @@ class Ring:
             self.entries.popleft()
 
     # -- reading -----------------------------------------------------------------------------------
+
+    def chunk(self, sequence: int) -> Chunk:
+        """One that is kept: from `first` to before `next`."""
+        return self._chunks[sequence]
 
     def begins(self, sequence: int) -> float:
         """Media time at the start of a chunk; of the oldest one for what has been dropped."""

@@ -27,6 +27,7 @@ from rawstream.ace import AceEndpoints
 from rawstream.config import Config, Network
 from rawstream.connection import Exchange
 from rawstream.errors import StateError, ViewerError
+from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.live import LiveEndpoints
@@ -82,6 +83,7 @@ class PlayerEndpoints(NamedTuple):
 
     xtream: XtreamEndpoints
     live: LiveEndpoints
+    hls: HlsEndpoints
 
 
 class Peer(NamedTuple):
@@ -173,6 +175,7 @@ def _first_untrusted(chain: Sequence[Address | None], trusted: Sequence[Network]
 
 
 def build_routes(
+    hls: HlsEndpoints,
     ace: AceEndpoints,
     status: StatusEndpoints,
     metrics: MetricsEndpoint,
@@ -188,7 +191,9 @@ def build_routes(
     if logos is not None:
         text = "a channel's logo, if it is ours"
         pictures = (Route("/logos/{name}", _READ, anyone, logos.logo, text, True),)
+    text = "a piece of a channel's HLS; who may is in its signed token"
     return (
+        Route("/hls/{run}/{segment}", _READ, Access.ACCOUNT, hls.segment, text, True),
         *pictures,
         *_of_players(players),
         *_of_all(ace, status, metrics, anyone, local, operator),
@@ -199,7 +204,7 @@ def _of_players(players: PlayerEndpoints | None) -> tuple[Route, ...]:
     if players is None:
         return ()
     xtream, live = players.xtream, players.live
-    account, stream, none = Access.ACCOUNT, "a channel's MPEG-TS, endless", "404"
+    account, stream, none = Access.ACCOUNT, "a channel's MPEG-TS, or its HLS (.m3u8)", "404"
     api, lists, guide = xtream.player_api, xtream.get_php, xtream.xmltv_php
     return (
         Route("/player_api.php", _ASK, account, api, "the Xtream Codes API", True),
@@ -239,9 +244,7 @@ def _of_all(
 ) -> tuple[Route, ...]:
     return (
         Route("/ace/getstream", _READ, local, ace.getstream, "a content's MPEG-TS, endless", True),
-        Route(
-            "/ace/manifest.m3u8", _READ, local, ace.manifest, "says that HLS is not served", True
-        ),
+        Route("/ace/manifest.m3u8", _READ, local, ace.manifest, "a content's HLS playlist", True),
         Route("/ace/status", _READ, local, ace.status, "channels that run, or one of them", True),
         Route("/webui/api/service", _READ, local, ace.service, "get_version, as an engine", True),
         Route("/status", _READ, operator, status.status, "all there is to see, text or JSON"),
@@ -271,8 +274,10 @@ class Router:
             Access.OPERATOR: config.operator_networks,
         }
         self._trusted = config.trusted_proxies
+        hls = players.hls if players is not None else HlsEndpoints(hub)
         self.table = build_routes(
-            AceEndpoints(hub),
+            hls,
+            AceEndpoints(hub, hls),
             StatusEndpoints(hub, server, started_at=started_at),
             MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
             players,

@@ -247,6 +247,7 @@ class Splice:
         self._entering_bytes = 0
         # -- what came of it --
         self.continued = False
+        self.seamless = False  # it went on behind the old source's last byte
         self.dropped_bytes = 0
 
     @property
@@ -410,7 +411,7 @@ class Splice:
         assert self._match is not None, "the old end has come again"
         self._shift, end = self._match
         packets = bytes(self._matched[len(end) :])
-        self.continued = True
+        self.continued = self.seamless = True
         self.dropped_bytes = self._looked_bytes - len(packets)
         self._restamper = self._shift.restamper(self._scanner.tables)
         self._leave(_Stage.THROUGH)

@@ -29,6 +29,7 @@ from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
 from rawstream.errors import ConfigError, StateError
+from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub
 from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
@@ -109,9 +110,11 @@ class Worker:
     def _players(self) -> PlayerEndpoints:
         config, accounts, catalogue = self.config, self.accounts, self.catalogue
         doorman = Doorman(config, accounts)
+        hls = HlsEndpoints(self.hub, doorman, accounts)
         return PlayerEndpoints(
             XtreamEndpoints(config, doorman, accounts, catalogue, self.store),
-            LiveEndpoints(doorman, self.hub, accounts, catalogue),
+            LiveEndpoints(doorman, self.hub, accounts, catalogue, hls),
+            hls,
         )
 
     async def _open_what_is_kept(self) -> None:

@@ -43,6 +43,7 @@ _XML: Final = "application/xml; charset=utf-8"
 _M3U: Final = "audio/x-mpegurl; charset=utf-8"
 _PRIVATE: Headers = (("Cache-Control", "no-store"),)
 _TAG: Final = re.compile(r'(?:W/)?("[^\s"]*")')  # RFC 9110 §8.8.3
+_OUTPUTS: Final = {"ts": "ts", "mpegts": "ts", "m3u8": "m3u8", "hls": "m3u8"}
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
 _EMPTY_LISTS: Final = frozenset(
     ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series")
@@ -202,7 +203,7 @@ class XtreamEndpoints:
         body = await self._lists.m3u(
             view,
             plus=plus,
-            extension=".ts",
+            extension=_extension(asked.get("output", ""), account.allowed_formats),
             stream_prefix=f"{base}/live/{login.path}/",
             guide_url=f"{base}/xmltv.php?{login.query}",
             kodi=self._config.kodi_properties,
@@ -258,6 +259,14 @@ class XtreamEndpoints:
             menu_url=f"{base}/enigma2.php?{login.query}",
         )
         return Response(200, body, "text/xml; charset=utf-8", _PRIVATE)
+
+
+def _extension(output: str, allowed: Sequence[str]) -> str:
+    """Of the URLs in a list (§6.1): as asked for, if the account may."""
+    wanted = _OUTPUTS.get(output.lower(), "ts")
+    if wanted not in allowed:
+        wanted = next((known for known in _OUTPUTS.values() if known in allowed), wanted)
+    return f".{wanted}"
 
 
 def _nothing_of(view: View) -> View:

@@ -45,6 +45,7 @@ _STREAM, _GUIDE, _MENU, _TITLE = "\x02", "\x03", "\x04", "\x05"
 _KEPT: Final = 256  # lists; a category asked for is one more
 _JOINED: Final = 8  # lists with their addresses and credentials: players ask again at once
 _GUIDES_WAITING: Final = 16  # windows asked for and not made yet
+_MIME_TYPES: Final = {".ts": "video/mp2t", ".m3u8": "application/vnd.apple.mpegurl"}
 _PACKED_FROM: Final = 1400  # bytes: less fits one packet either way
 
 
@@ -284,7 +285,7 @@ def _m3u(view: View, plus: bool, extension: str, kodi: bool) -> bytes:
     writer = M3uWriter(plus=plus)
     shown = categories_of(view.categories)
     # spares Kodi its probes (§9.4)
-    properties = {"mimetype": "video/mp2t"} if kodi else {}
+    properties = {"mimetype": _MIME_TYPES[extension]} if kodi else {}
     # not by the writer: it would blank the mark
     parts = [f'#EXTM3U url-tvg="{_GUIDE}" x-tvg-url="{_GUIDE}"\n' if plus else "#EXTM3U\n"]
     for number, channel in enumerate(view.channels, 1):

@@ -17,6 +17,7 @@ from rawstream.accounts import Accounts
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.errors import ViewerError
+from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
@@ -41,6 +42,14 @@ class FakeHub:
     def __init__(self) -> None:
         self.watched: list[tuple[str, str]] = []
         self.failure: ViewerError | None = None
+
+    def watcher(self, ref: Any, key: Any) -> None:
+        return None
+
+    def watch_playlist(self, ref: Any, exchange: Any, key: Any, **more: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.watched.append((f"{more['name']} as HLS", more["account"]))
 
     def watch_channel(self, channel: Channel, exchange: Any, **more: Any) -> None:
         if self.failure is not None:
@@ -95,6 +104,7 @@ async def door(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     await store.accounts.add(Account(0, "ana", "pw", token="tok3n"))
     await store.accounts.add(Account(0, "old", "pw", expires_at=1))
     await store.accounts.add(Account(0, "sam", "pw", allowed_formats=("m3u8",)))
+    await store.accounts.add(Account(0, "tom", "pw", allowed_formats=("ts",)))
     news = await store.lineup.category_named("News")
     for name in ("One", "Two"):
         await store.lineup.add_channel(
@@ -109,6 +119,7 @@ async def door(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     hub: Any = FakeHub()
     doorman = Doorman(config, accounts)
     endpoints = XtreamEndpoints(config, doorman, accounts, catalogue, store)
-    live = LiveEndpoints(doorman, hub, accounts, catalogue)
+    hls = HlsEndpoints(hub, doorman, accounts)
+    live = LiveEndpoints(doorman, hub, accounts, catalogue, hls)
     yield Door(endpoints, live, hub, accounts, store, catalogue)
     await store.close()

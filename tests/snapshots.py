@@ -66,6 +66,7 @@ def channel(**changes: Any) -> ChannelSnapshot:
         "batch_window_seconds": 0.0,
         "bytes_in": 480_000_000,
         "bytes_out": 412_000_000,
+        "hls_bytes": 0,
         "opens": 1,
         "recoveries": 0,
         "jumps": 0,
@@ -118,10 +119,16 @@ class ShownHub:
     ) -> None:
         self.shown = hub_snapshot(channels, engines)
         self.readiness = (True, "")
-        self.watched: list[tuple[ContentRef, Any]] = []
+        self.watched: list[tuple[Any, ...]] = []
 
     def watch(self, ref: ContentRef, exchange: Any, **_more: Any) -> None:
         self.watched.append((ref, exchange))
+
+    def packager(self, run: str) -> None:
+        return None
+
+    def watch_playlist(self, ref: ContentRef, exchange: Any, key: Any, **more: Any) -> None:
+        self.watched.append((ref, exchange, key, more["prefix"]))
 
     def snapshot(self, now: float | None = None, *, kernel: bool = True) -> HubSnapshot:
         return self.shown

@@ -15,7 +15,9 @@ from rawstream.ace import STREAM_HEADERS, AceEndpoints, content_of
 from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
+from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Response
+from rawstream.watchers import WatcherKey
 
 HELD: Exchange = cast(Any, object())
 MAGNET = f"magnet:?xt=urn:btih:{INFOHASH}&dn=A+name"
@@ -23,7 +25,7 @@ MAGNET = f"magnet:?xt=urn:btih:{INFOHASH}&dn=A+name"
 
 def endpoints(*channels: Any) -> tuple[AceEndpoints, ShownHub]:
     hub = ShownHub(channels)
-    return AceEndpoints(cast(Any, hub)), hub
+    return AceEndpoints(cast(Any, hub), HlsEndpoints(cast(Any, hub))), hub
 
 
 def answered(answer: Any) -> dict[str, Any]:
@@ -148,11 +150,14 @@ def test_head_answers_at_once_with_the_streams_head_and_starts_nothing() -> None
         ace.getstream(get("/ace/getstream?id=nonsense", method="HEAD"), HELD)
 
 
-def test_the_playlist_url_says_that_hls_is_not_served() -> None:
-    ace, _ = endpoints()
-    answer = ace.manifest(get(f"/ace/manifest.m3u8?id={CONTENT_ID}"), HELD)
-    assert answer.status == 404
-    assert b"/ace/getstream" in answer.body
+def test_the_playlist_of_a_content_is_asked_for_by_address_and_user_agent() -> None:
+    ace, hub = endpoints()
+    request = get(f"/ace/manifest.m3u8?infohash={INFOHASH}&format=json", {"user-agent": "box"})
+    ace.manifest(request, HELD)
+    key = WatcherKey(0, 0, request.peer[0], "box")
+    assert hub.watched == [(ContentRef("infohash", INFOHASH), HELD, key, "")]
+    with pytest.raises(ViewerError):
+        ace.manifest(get("/ace/manifest.m3u8"), HELD)
 
 
 # -- status --

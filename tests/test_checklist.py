@@ -462,18 +462,31 @@ async def test_row_23_there_is_no_catch_up_and_nothing_says_there_is(tmp_path: P
             assert (await ask(f"{url}/{path}")).status == 404
 
 
-async def test_row_24_hls_is_neither_promised_nor_faked(tmp_path: Path) -> None:
-    """A TS behind the name of a playlist is worse than none."""
+async def test_row_24_a_playlists_name_is_hls_with_absolute_paths_and_lengths(
+    tmp_path: Path,
+) -> None:
     async with front_door(tmp_path) as (worker, url):
-        assert (await account(url))["user_info"]["allowed_output_formats"] == ["ts"]
-        for path in ("live/demo/demo/1.m3u8", "demo/demo/1.m3u8"):
-            for method in ("GET", "HEAD"):
-                assert (await ask(f"{url}/{path}", method)).status == 404
-        for output in ("m3u8", "hls", "ts", "mpegts", "rtmp", ""):
+        assert (await account(url))["user_info"]["allowed_output_formats"] == ["ts", "m3u8"]
+        for output, extension in LIST_OUTPUTS.items():
             heard = await ask(f"{url}/get.php?{QUERY}&type=m3u_plus&output={output}")
-            assert ".m3u8" not in heard.body.decode()
-            assert heard.body.count(b".ts\n") == 4
+            assert heard.body.count(f".{extension}\n".encode()) == 4
+        for path in ("live/demo/demo/1.m3u8", "demo/demo/1.m3u8"):
+            head = await ask(f"{url}/{path}", "HEAD")
+            assert (head.status, head.headers["content-type"]) == (200, HLS_TYPE)
         assert worker.hub.snapshot().channels == ()
+        heard = await ask(f"{url}/live/demo/demo/1.m3u8")
+        assert (heard.status, heard.headers["content-type"]) == (200, HLS_TYPE)
+        assert int(heard.headers["content-length"]) == len(heard.body)
+        paths = [line for line in heard.body.decode().splitlines() if not line.startswith("#")]
+        assert paths
+        assert all(path.startswith("/hls/") for path in paths)
+        segment = await ask(f"{url}{paths[0]}")
+        assert (segment.status, segment.headers["content-type"]) == (200, "video/mp2t")
+        assert int(segment.headers["content-length"]) == len(segment.body) > 188
+
+
+LIST_OUTPUTS = {"m3u8": "m3u8", "hls": "m3u8", "ts": "ts", "mpegts": "ts", "rtmp": "ts", "": "ts"}
+HLS_TYPE = "application/vnd.apple.mpegurl"
 
 
 async def test_row_25_the_guide_is_in_the_order_that_readers_rely_on(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def fields(request: Request) -> dict[str, Any]:
     return {
         "method": request.method,
         "target": request.target,
-        "body": request.body.decode(),
+        "body": request.body.decode("latin-1"),
         "segments": list(request.segments),
         "query": request.query,
         "headers": dict(request.headers),

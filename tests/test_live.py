@@ -32,9 +32,18 @@ async def test_a_query_plays_as_a_path_does(door: Door, query: str, login: str) 
     target = f"/streaming/live.php?{login}{query}"
     assert (await door.ask(door.live.live_by_query, target)).status == 0
     assert door.hub.watched == [("One", "ana")]
-    for wrong, status in (("&stream=1&extension=m3u8", 404), ("&stream=", 404), ("", 404)):
+    for wrong, status in (("&stream=1&extension=mkv", 404), ("&stream=", 404), ("", 404)):
         target = f"/streaming/live.php?{login}{wrong}"
         assert (await door.ask(door.live.live_by_query, target)).status == status
+
+
+@pytest.mark.parametrize("target", ["/live/ana/pw/1.m3u8", "/ana/pw/1.M3U8", "/live/tok3n/1.m3u8"])
+async def test_row_24_a_playlists_name_is_answered_as_hls(door: Door, target: str) -> None:
+    assert await door.play(target) == 0
+    assert door.hub.watched == [("One as HLS", "ana")]
+    assert await door.play(target, "HEAD") == 0
+    ((headers, content_type),) = door.exchange.streamed
+    assert (content_type, headers["Cache-Control"]) == ("application/vnd.apple.mpegurl", "no-store")
 
 
 @pytest.mark.parametrize("target", SIX)
@@ -53,9 +62,12 @@ async def test_row_6_head_is_answered_and_starts_nothing(door: Door, target: str
         ("/live/badtoken/1.ts", 403),
         ("/live/sam/pw/1.ts", 403),
         ("/live/sam/pw/1", 403),
+        ("/live/tom/pw/1.m3u8", 403),
+        ("/live/old/pw/1.m3u8", 403),
         ("/live/ana/pw/99.ts", 404),
         ("/live/ana/pw/x.ts", 404),
-        ("/live/ana/pw/1.m3u8", 404),
+        ("/live/ana/pw/99.m3u8", 404),
+        ("/live/ana/pw/1.mp4", 404),
         ("/live/ana/pw/99999999999999.ts", 404),
     ],
 )

@@ -58,8 +58,10 @@ def status_of(*args: Any, **changes: Any) -> int:
 
 
 TABLE = router().table
+OPEN = {Access.ANYONE, Access.ACCOUNT}  # the account is the handler's affair
 WORKING_TARGETS = {
     "/ace/getstream": f"/ace/getstream?infohash={INFOHASH}",
+    "/ace/manifest.m3u8": f"/ace/manifest.m3u8?infohash={INFOHASH}",
     "/webui/api/service": "/webui/api/service?method=get_version",
 }
 
@@ -69,7 +71,7 @@ def target_of(route: Route) -> str:
 
 
 def good(route: Route) -> int:
-    return 404 if route.path in ("/ace/manifest.m3u8", "/logos/{name}") else 200
+    return 404 if route.path in ("/hls/{run}/{segment}", "/logos/{name}") else 200
 
 
 # -- who may --
@@ -80,16 +82,16 @@ def good(route: Route) -> int:
 @pytest.mark.parametrize(
     ("peer", "classes"),
     [
-        (LOOPBACK, {Access.ANYONE, Access.LOCAL, Access.OPERATOR}),
-        ("::1", {Access.ANYONE, Access.LOCAL, Access.OPERATOR}),
-        ("::ffff:127.0.0.1", {Access.ANYONE, Access.LOCAL, Access.OPERATOR}),
-        (HOUSEHOLD, {Access.ANYONE, Access.LOCAL}),
-        ("::ffff:192.168.1.20", {Access.ANYONE, Access.LOCAL}),
-        ("fe80::1%eth0", {Access.ANYONE, Access.LOCAL}),
-        (STRANGER, {Access.ANYONE}),
-        ("::ffff:203.0.113.9", {Access.ANYONE}),
-        ("2001:db8::1", {Access.ANYONE}),
-        ("", {Access.ANYONE}),  # a Unix socket, or nothing that can be read
+        (LOOPBACK, {*OPEN, Access.LOCAL, Access.OPERATOR}),
+        ("::1", {*OPEN, Access.LOCAL, Access.OPERATOR}),
+        ("::ffff:127.0.0.1", {*OPEN, Access.LOCAL, Access.OPERATOR}),
+        (HOUSEHOLD, {*OPEN, Access.LOCAL}),
+        ("::ffff:192.168.1.20", {*OPEN, Access.LOCAL}),
+        ("fe80::1%eth0", {*OPEN, Access.LOCAL}),
+        (STRANGER, OPEN),
+        ("::ffff:203.0.113.9", OPEN),
+        ("2001:db8::1", OPEN),
+        ("", OPEN),  # a Unix socket, or nothing that can be read
     ],
 )
 def test_a_route_is_answered_to_its_class_of_peers_only(
@@ -107,7 +109,7 @@ def test_a_route_is_answered_to_its_class_of_peers_only(
 def test_what_came_through_an_unknown_proxy_is_never_local_whatever_it_claims(
     route: Route, header: str
 ) -> None:
-    expected = good(route) if route.access is Access.ANYONE else 403
+    expected = good(route) if route.access in OPEN else 403
     for claim in (LOOPBACK, f"for={LOOPBACK}"):
         assert status_of(router(), target_of(route), headers={header: claim}) == expected
 
@@ -152,7 +154,7 @@ def test_pages_of_any_origin_may_read_player_routes_and_no_others(route: Route) 
         names = [name for name, _ in answer.headers]
         assert names.count("Access-Control-Allow-Origin") == int(route.cors), names
     assert ("Access-Control-Allow-Methods" in dict(preflight.headers)) == route.cors
-    assert route.cors == route.path.startswith(("/ace/", "/webui/", "/logos/"))
+    assert route.cors == route.path.startswith(("/ace/", "/hls/", "/webui/", "/logos/"))
 
 
 def test_a_preflight_from_a_stranger_is_refused_like_the_request_itself() -> None:
@@ -210,6 +212,8 @@ class Named:
         ("/live/token/5.ts", "live"),
         ("/u/p/5", "live"),
         ("/u/p/5.ts", "live"),
+        ("/live/u/p/5.m3u8", "live"),
+        ("/hls/run/5-x.ts?t=t", "segment"),
         ("/movie/u/p/5.mkv", "nothing"),
         ("/timeshift/u/p/60/2026-01-01:10-00/5.ts", "nothing"),
         ("/streaming/timeshift.php?x=1", "nothing"),
@@ -231,7 +235,7 @@ def test_a_players_path_has_its_handler_and_may_be_read_by_any_page(
         cast(Any, ShownHub(())),
         cast(Any, ShownServer()),
         started_at=0.0,
-        players=cast(Any, PlayerEndpoints(Named(), Named())),
+        players=cast(Any, PlayerEndpoints(Named(), Named(), Named())),
     )
     answer = ask(where, target, peer=STRANGER)
     assert answer is not None

@@ -1,0 +1,161 @@
+"""HLS to players: the playlist of a channel, its segments, and who may have them.
+
+Owns: what a playlist request needs to become a watcher, what a segment request is asked (the token
+in its URL, the account behind it), the answers. Must not know: how a playlist comes about
+(`packager`), which channel a URL names (`live`, `ace`).
+
+A segment's path is the same for all watchers and can't be guessed, so that a cache may keep it by
+its path alone; the token behind it is looked at when the request reaches us.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from rawstream.accounts import Accounts
+from rawstream.connection import Exchange
+from rawstream.engine_client import ContentRef
+from rawstream.errors import ViewerError
+from rawstream.hls_tokens import Claims
+from rawstream.hls_writer import CONTENT_TYPE
+from rawstream.http1 import Request, Response
+from rawstream.hub import ChannelHub, ref_of
+from rawstream.logins import Doorman
+from rawstream.packager import PLAYLIST_HEADERS, Packager
+from rawstream.records import Account, Channel
+from rawstream.watchers import RequestLease, Watcher, WatcherKey
+
+_USER_AGENT_CHARACTERS: Final = 200
+
+
+def agent_of(request: Request) -> str:
+    """The User-Agent as far as it tells players apart."""
+    return request.headers.get("user-agent", "")[:_USER_AGENT_CHARACTERS]
+
+
+class HlsEndpoints:
+    """The handlers of HLS. One per server; without accounts only for local players."""
+
+    def __init__(
+        self, hub: ChannelHub, doorman: Doorman | None = None, accounts: Accounts | None = None
+    ) -> None:
+        self._hub = hub
+        self._doorman = doorman
+        self._accounts = accounts
+
+    # -- playlists --
+
+    def playlist(
+        self, channel: Channel, account: Account, request: Request, exchange: Exchange
+    ) -> None:
+        """A channel of the line-up for one who may see it. Raises ViewerError: 403, 503."""
+        if "m3u8" not in account.allowed_formats:
+            raise ViewerError(403, "this account may not play HLS")
+        if _is_head(request, exchange):
+            return
+        key = WatcherKey(account.id, channel.id, request.peer[0], agent_of(request))
+        ref = ref_of(channel)
+        lease: RequestLease | None = None
+        if self._hub.watcher(ref, key) is None:
+            lease = self._lease(account, key)
+        try:
+            self._hub.watch_playlist(
+                ref,
+                exchange,
+                key,
+                prefix=self._prefix(request),
+                name=channel.name,
+                account=account.username,
+                lease=lease,
+                ways=channel.sources,
+            )
+        except BaseException:
+            if lease is not None:
+                lease.ended()
+            raise
+
+    def content(self, ref: ContentRef, request: Request, exchange: Exchange) -> None:
+        """A content for a local player. Raises ViewerError 503."""
+        if _is_head(request, exchange):
+            return
+        key = WatcherKey(0, 0, request.peer[0], agent_of(request))
+        self._hub.watch_playlist(ref, exchange, key, prefix=self._prefix(request))
+
+    def _prefix(self, request: Request) -> str:
+        return self._doorman.base(request).prefix if self._doorman is not None else ""
+
+    def _lease(self, account: Account, key: WatcherKey) -> RequestLease:
+        assert self._accounts is not None, "an account comes from accounts"
+        return self._accounts.lease(
+            account,
+            address=key.address,
+            user_agent=key.user_agent,
+            channel=str(key.channel_id),
+            now=time.monotonic(),
+            by_requests=True,
+        )
+
+    # -- segments --
+
+    def segment(self, request: Request, _exchange: Exchange) -> Response:
+        """`/hls/RUN/NAME.ts?t=TOKEN`. 404 for what has expired or never was, 403 for a token that
+        is not good, 503 for a watcher who had left and may not come back now.
+        """
+        _hls, run, name = request.segments
+        packager = self._hub.packager(run)
+        segment = packager.find(name) if packager is not None else None
+        if packager is None or segment is None:
+            raise ViewerError(404, "no such segment, or not any more")
+        token = request.query.get("t", "")
+        claims = packager.claims_of(token)
+        if claims is None:
+            raise ViewerError(403, "this segment's URL is not good any more; load the playlist")
+        watcher = self._watcher(packager, claims, request)
+        answer = packager.serve(watcher, segment)
+        if request.headers.get("if-none-match", "") == dict(answer.headers)["ETag"]:
+            return Response(304, headers=answer.headers)
+        if request.method != "HEAD":
+            packager.sent(watcher, segment.size)
+        return answer
+
+    def _watcher(self, packager: Packager, claims: Claims, request: Request) -> Watcher:
+        """Whose request it is. One who was silent so long that he counted as gone is let in anew.
+        Raises ViewerError: 403 his account is over, 503.
+        """
+        account = self._account(claims)
+        watcher = packager.watchers.numbered(claims.watcher)
+        if watcher is not None:
+            return watcher
+        ours = claims.account_id, claims.channel_id
+        key = WatcherKey(*ours, request.peer[0], agent_of(request))
+        watcher = packager.watchers.get(key)
+        if watcher is not None:
+            return watcher
+        lease = self._lease(account, key) if account is not None else None
+        return packager.watchers.add(
+            key,
+            time.monotonic(),
+            account=account.username if account is not None else None,
+            lease=lease,
+            port=request.peer[1],
+        )
+
+    def _account(self, claims: Claims) -> Account | None:
+        """None for a local player. Raises ViewerError 403."""
+        if not claims.account_id:
+            return None
+        assert self._accounts is not None, "an account comes from accounts"
+        account = self._accounts.by_id(claims.account_id)
+        status = self._accounts.status_of(account) if account is not None else "Disabled"
+        if status != "Active":
+            raise ViewerError(403, f"this account is {status.lower()}")
+        return account
+
+
+def _is_head(request: Request, exchange: Exchange) -> bool:
+    """HEAD is answered at once: nothing is started, nobody is counted."""
+    if request.method == "HEAD":
+        exchange.stream(PLAYLIST_HEADERS, CONTENT_TYPE)
+        return True
+    return False
