@@ -153,6 +153,7 @@ class Segmenter:
             self._begin(mark)
         else:
             self._cuts.append(mark)
+            self._note_interval()
             self._cut()
 
     def advance(self) -> None:
@@ -164,10 +165,9 @@ class Segmenter:
         # the start lies somewhere in its chunk
         passed = last.ends - start.seconds - (first.ends - first.begins) - _ROUNDED
         if not self.target:
-            if passed > self._longest:
-                self._set_target()
-                self._cut()
-            return
+            if passed <= self._longest:
+                return
+            self._set_target(self._longest)
         while self._open is not None and passed > self.target:
             at = self._last_cut() or self._forced_cut()
             if at is None or at.time <= self._open.time:
@@ -224,19 +224,18 @@ class Segmenter:
 
     # -- cuts --------------------------------------------------------------------------------------
 
-    def _set_target(self) -> None:
-        widest = min(max(self._wanted, self._widest), self._longest)
+    def _set_target(self, widest: float) -> None:
+        widest = min(max(self._wanted, widest), self._longest)
         self.target = max(1, math.floor(widest + 0.5))
 
     def _cut(self) -> None:
         """Cut at random-access points, as far as it is clear which."""
-        self._note_interval()
         while self._open is not None and self._cuts:
             start = self._open.time
             if not self.target:
                 if self._cuts[-1].time - start < self._wanted - _SLACK_SECONDS:
                     return
-                self._set_target()
+                self._set_target(self._widest)
             cut = next((mark for mark in self._cuts if self._is_long_enough(mark)), None)
             if cut is None:
                 return

@@ -291,3 +291,27 @@ def table(pid: int, *sections: bytes, cc: int = 0, pointer: bytes = b"") -> list
             payload = payload.ljust(184, b"\xff")
         packets.append(packet(pid, payload, cc=cc + len(packets), start=starts))
     return packets
+
+
+@cache
+def keyed(
+    keys: tuple[int, ...], pictures: int, *, rate: int = RATE, options: str = "bframes=0"
+) -> bytes:
+    """A small H.264 stream without sound that has key pictures at these numbers only."""
+    out_file = io.BytesIO()
+    with (
+        av.open(f"testsrc2=size=64x48:rate={rate}", format="lavfi") as source,
+        av.open(out_file, "w", format="mpegts") as out,
+    ):
+        x264 = f"scenecut=0:keyint=100000:min-keyint=1:{options}"
+        video = out.add_stream(
+            "libx264", rate=rate, options={"preset": "ultrafast", "x264-params": x264}
+        )
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number, picture in zip(range(pictures), source.decode(video=0), strict=False):
+            picture = picture.reformat(format="yuv420p")
+            kinds = av.video.frame.PictureType
+            picture.pict_type = kinds.I if number in keys else kinds.NONE
+            out.mux(video.encode(picture))
+        out.mux(video.encode(None))
+    return out_file.getvalue()
