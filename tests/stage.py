@@ -198,10 +198,11 @@ async def stage(
     limits: Limits | None = None,
     capacity: int = 4,
     host: str = "127.0.0.1",
+    apart_seconds: float = 0.0,
     **engine_switches: Any,
 ) -> AsyncIterator[Stage]:
     """A running program. Engines after the first have contents of their own with the same ids, and
-    one timeline.
+    one timeline, or each its own: `apart_seconds` further on.
     """
     shown = contents if contents is not None else bundled_contents()
     epoch = asyncio.get_running_loop().time()
@@ -211,7 +212,9 @@ async def stage(
         for number in range(engines):
             own = shown if number == 0 else [_copy(content) for content in shown]
             catalogues.append(own)
-            simulator = EngineSimulator(own, latency=0.0, epoch=epoch, **engine_switches)
+            simulator = EngineSimulator(
+                own, latency=0.0, epoch=epoch - number * apart_seconds, **engine_switches
+            )
             simulators.append(await stack.enter_async_context(simulator))
         config = Config(
             host=host,
