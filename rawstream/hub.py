@@ -160,8 +160,11 @@ class ChannelHub:
     def _share(self, now: float) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
         if self._channels:
-            cap = self._limits.rings_budget_bytes // len(self._channels)
-            cap = min(self._limits.ring_cap_bytes, cap)
+            packaged = [c.packager for c in self._channels if c.packager is not None]
+            share = self._limits.rings_budget_bytes // (len(self._channels) + len(packaged))
+            cap = min(self._limits.ring_cap_bytes, share)
+            for packager in packaged:
+                packager.cap_bytes = min(self._limits.hls_window_bytes, share)
             loads = [(c.mux.viewers, c.feeds_per_second) for c in self._channels]
             windows = batch_windows(loads, self._limits)
             for channel, window in zip(self._channels, windows, strict=True):

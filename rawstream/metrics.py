@@ -58,6 +58,10 @@ def _most_behind(channel: ChannelSnapshot) -> float | None:
     return max((viewer.seconds_behind for viewer in channel.viewers), default=None)
 
 
+def _hls_watchers(channel: ChannelSnapshot) -> float:
+    return sum(viewer.state == "hls" for viewer in channel.viewers)
+
+
 _HUB_ROWS = (
     _Row(_GAUGE, "rawstream_viewers", "Viewers who get a stream", lambda h: h.viewers),
     _Row(
@@ -114,6 +118,8 @@ _CHANNEL_ROWS = (
     ),
     _Row(_GAUGE, "rawstream_channel_ring_bytes", "Kept for joins", lambda c: c.ring_bytes),
     _Row(_GAUGE, "rawstream_channel_ring_seconds", "Kept for joins", lambda c: c.ring_seconds),
+    _Row(_GAUGE, "rawstream_channel_hls_bytes", "Kept as HLS segments", lambda c: c.hls_bytes),
+    _Row(_GAUGE, "rawstream_channel_hls_watchers", "Viewers by HLS", _hls_watchers),
     _Row(
         _GAUGE,
         "rawstream_channel_batch_window_seconds",

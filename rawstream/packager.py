@@ -128,6 +128,7 @@ class Packager:
         self._answers: dict[int, Response] = {}  # by number
         self._written = b""
         self.window_bytes = 0
+        self.cap_bytes = limits.hls_window_bytes
         # -- watchers --
         self._waiting: deque[PlaylistRequest] = deque()
         self.watchers = Watchers(
@@ -201,7 +202,7 @@ class Packager:
             self._expire()
         while len(self._expired) > limits.hls_expired_segments:
             self._forget(self._expired.popleft())
-        while self.window_bytes > limits.hls_window_bytes and len(self._window) > 1:
+        while self.window_bytes > self.cap_bytes and len(self._window) > 1:
             if not self._expired:
                 self._expire()
             self._forget(self._expired.popleft())

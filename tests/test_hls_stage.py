@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,12 @@ import m3u8
 import pytest
 from front_door import front_door
 from stage import PATIENCE_SECONDS, quick_contents, stage, until
-from ts_clips import decode
+from ts_clips import decode, key_pictures
 
 from rawstream.config import Limits, Timeouts
 from rawstream.http_client import ClientResponse, request
-from rawstream.mpegts import PACKET_SIZE
-from rawstream.simulator import dead_content
+from rawstream.mpegts import PACKET_SIZE, PTS_HZ
+from rawstream.simulator import bundled_contents, dead_content
 from rawstream.workers import Worker
 
 
@@ -113,6 +114,38 @@ async def test_ts_and_hls_share_one_session_and_are_the_same_packets(tmp_path: P
         assert decode(whole).complaints == []
         status = await show.ask("/status")
         assert b"hls" in status.body
+
+
+@pytest.mark.slow
+async def test_five_minutes_of_segments_are_the_stream_and_last_as_long_as_its_pictures(
+    tmp_path: Path,
+) -> None:
+    """Packet by packet, and each duration within one picture of what FFmpeg says."""
+    content = bundled_contents()[0]
+    async with stage(tmp_path, [content]) as show:
+        viewer = await show.play(content)
+        watcher = HlsPlayer(
+            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={content.content_id}"
+        )
+        async with asyncio.timeout(600):
+            while sum(piece.seconds for piece in watcher.pieces) < 300:
+                await watcher.step()
+                await asyncio.sleep(1)
+        whole = b"".join(without_tables(piece.body) for piece in watcher.pieces)
+        await until(lambda: whole[-PACKET_SIZE * 20 :] in viewer.packets, "the same at the viewer")
+        seen = viewer.packets[2 * PACKET_SIZE :]
+        common = seen.find(whole[-PACKET_SIZE * 20 :]) + PACKET_SIZE * 20
+        assert common > len(whole) * 0.95
+        assert seen[:common].endswith(whole[-common:])
+        keys = {picture.offset: picture.pts for picture in key_pictures(whole)}
+        at, begins = 0, []
+        for piece in watcher.pieces:
+            begins.append(keys[at])
+            at += len(without_tables(piece.body))
+        lasted = [(b - a) / PTS_HZ for a, b in pairwise(begins)]
+        said = [piece.seconds for piece in watcher.pieces[:-1]]
+        assert said == pytest.approx(lasted, abs=1 / 25)
+        assert sum(said) == pytest.approx(sum(lasted), abs=1 / 25)
 
 
 @pytest.mark.parametrize("apart", [0.0, 1000.0])
