@@ -2,6 +2,9 @@
 
 Owns: one immutable catalogue per version of the line-up, views of it per class of accounts, the
 look for changes made by anybody. Must not know: HTTP, how rows are kept, who is logged in.
+
+Films stand apart from what is live: a view looks a film up by its id at once, and sorts its films
+out only when somebody asks for a list of them.
 """
 
 from __future__ import annotations
@@ -9,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from rawstream.errors import StateError
 from rawstream.extinf import writable
-from rawstream.records import Account, Category, Channel
+from rawstream.records import Account, Category, Channel, Series
 from rawstream.store import Store
 
 logger = logging.getLogger(__name__)
@@ -26,14 +29,110 @@ _ADDRESSED_VIEWS: Final = 64
 UNSORTED: Final = Category(2_147_483_647, "Other", position=1 << 30)
 
 
+class Sorted(Protocol):
+    """What is in categories."""
+
+    @property
+    def categories(self) -> Sequence[int]: ...
+
+
+class ShownSeries(NamedTuple):
+    """A series with those of its episodes that a view shows, by season and number. `categories`:
+    those of its episodes, as in `Channel`; `added_at`: when the newest of them came.
+    """
+
+    series: Series
+    categories: tuple[int, ...]
+    episodes: tuple[Channel, ...]
+    added_at: int
+
+
+class _Shelves(NamedTuple):
+    """Films as lists show them."""
+
+    movies: tuple[Channel, ...]
+    movie_categories: tuple[Category, ...]
+    series: Mapping[int, ShownSeries]
+    series_categories: tuple[Category, ...]
+
+
+class Films(Mapping[int, Channel]):
+    """The movies and episodes that a view shows, by id. To look one up costs nothing; `shelves`
+    goes through all of them the first time: for a thread, where there are many.
+    """
+
+    def __init__(
+        self,
+        films: Mapping[int, Channel],
+        series: Mapping[int, Series],
+        shows: Callable[[Channel], bool],
+        categories_of: Callable[[Collection[Sorted]], tuple[Category, ...]],
+        base: str = "",
+    ) -> None:
+        self._films = films
+        self._series = series
+        self._shows = shows
+        self._categories_of = categories_of
+        self._base = base
+        self._sorted: _Shelves | None = None
+
+    def __getitem__(self, film_id: int) -> Channel:
+        film = self._films[film_id]
+        if not self._shows(film):
+            raise KeyError(film_id)
+        return _with_base(film, self._base)
+
+    def __iter__(self) -> Iterator[int]:
+        return (film.id for film in self._films.values() if self._shows(film))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def addressed(self, base: str) -> Films:
+        return Films(self._films, self._series, self._shows, self._categories_of, base)
+
+    def shelves(self) -> _Shelves:
+        if self._sorted is None:
+            movies = []
+            episodes: dict[int, list[Channel]] = {}
+            for film in self.values():
+                if film.kind == "movie":
+                    movies.append(film)
+                elif film.series_id is not None and film.series_id in self._series:
+                    episodes.setdefault(film.series_id, []).append(film)
+            series = {number: self._shown(number, found) for number, found in episodes.items()}
+            self._sorted = _Shelves(
+                tuple(movies),
+                self._categories_of(movies),
+                series,
+                self._categories_of(list(series.values())),
+            )
+        return self._sorted
+
+    def _shown(self, number: int, episodes: Sequence[Channel]) -> ShownSeries:
+        found = self._series[number]
+        if _is_ours(found.cover):
+            found = replace(found, cover=self._base + found.cover)
+        return ShownSeries(
+            found,
+            tuple(dict.fromkeys(one for episode in episodes for one in episode.categories)),
+            tuple(sorted(episodes, key=lambda episode: (episode.season, episode.episode))),
+            max(episode.added_at for episode in episodes),
+        )
+
+
+_NO_FILMS: Final = Films({}, {}, lambda _film: False, lambda _things: ())
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one class of accounts sees. `key` is equal for equal views of one version.
 
-    Every channel has a category here: the first that the view shows, or `UNSORTED`.
-    `categories` have at least one channel each. A channel's `guide_id` is the guide it really has,
-    by hand or by matching; its list's own only where no guide of ours is known (reference §13 row
-    13: `epg_channel_id` = `tvg-id` = XMLTV id).
+    `channels`, `categories` and `by_id` are of what is live; `films` is all else. Every channel has
+    a category here: the first that the view shows, or `UNSORTED`. `categories` have at least one
+    channel each. A channel's `guide_id` is the guide it really has, by hand or by matching; its
+    list's own only where no guide of ours is known (reference §13 row 13: `epg_channel_id` =
+    `tvg-id` = XMLTV id).
     """
 
     key: Hashable
@@ -41,6 +140,28 @@ class View:
     categories: tuple[Category, ...]
     by_id: Mapping[int, Channel] = field(repr=False)
     own_logos: bool = False  # some are ours, and have no address yet
+    films: Films = field(default_factory=lambda: _NO_FILMS, repr=False)
+
+    @property
+    def movies(self) -> tuple[Channel, ...]:
+        return self.films.shelves().movies
+
+    @property
+    def movie_categories(self) -> tuple[Category, ...]:
+        return self.films.shelves().movie_categories
+
+    @property
+    def series(self) -> tuple[ShownSeries, ...]:
+        """In the order of their first episodes."""
+        return tuple(self.films.shelves().series.values())
+
+    @property
+    def series_by_id(self) -> Mapping[int, ShownSeries]:
+        return self.films.shelves().series
+
+    @property
+    def series_categories(self) -> tuple[Category, ...]:
+        return self.films.shelves().series_categories
 
 
 def _with_guide(channel: Channel, guide_id: str) -> Channel:
@@ -49,6 +170,12 @@ def _with_guide(channel: Channel, guide_id: str) -> Channel:
 
 def _is_ours(logo: str) -> bool:
     return logo.startswith("/")
+
+
+def _with_base(channel: Channel, base: str) -> Channel:
+    if not base or not _is_ours(channel.logo):
+        return channel
+    return replace(channel, logo=base + channel.logo)
 
 
 class Catalogue:
@@ -60,6 +187,7 @@ class Catalogue:
         channels: Collection[Channel] = (),
         categories: Collection[Category] = (),
         *,
+        series: Collection[Series] = (),
         guide_ids: Mapping[int, str] | None = None,
         adult_hidden: bool = False,
     ) -> None:
@@ -69,9 +197,14 @@ class Catalogue:
         self.channels = tuple(
             _with_guide(channel, own.get(channel.id, writable(channel.guide_id)))
             for channel in channels
-            if channel.enabled
+            if channel.enabled and channel.kind == "live"
         )
-        self.names = {channel.id: channel.name for channel in self.channels}
+        self._films = {one.id: one for one in channels if one.enabled and one.kind != "live"}
+        self._series = {one.id: one for one in series}
+        self._own_pictures = any(_is_ours(film.logo) for film in self._films.values()) or any(
+            _is_ours(one.cover) for one in series
+        )
+        self.names = {one.id: one.name for one in (*self.channels, *self._films.values())}
         self._categories = tuple(categories)
         self._adult = {category.id for category in categories if category.adult}
         self._adult_hidden = adult_hidden
@@ -93,12 +226,10 @@ class Catalogue:
         key = (view.key, base)
         found = self._addressed_views.get(key)
         if found is None:
-            channels = tuple(
-                replace(channel, logo=base + channel.logo) if _is_ours(channel.logo) else channel
-                for channel in view.channels
-            )
+            channels = tuple(_with_base(channel, base) for channel in view.channels)
             by_id = {channel.id: channel for channel in channels}
-            found = View(key, channels, view.categories, by_id)
+            films = view.films.addressed(base)
+            found = View(key, channels, view.categories, by_id, films=films)
             self._addressed_views[key] = found
             if len(self._addressed_views) > _ADDRESSED_VIEWS:  # anybody can make up a Host
                 self._addressed_views.popitem(last=False)
@@ -108,28 +239,32 @@ class Catalogue:
         return channel.adult or not self._adult.isdisjoint(channel.categories)
 
     def _made(self, key: Hashable, allowed: frozenset[int] | None, hidden: bool) -> View:
-        shown = [
-            channel
-            for channel in self.channels
-            if (allowed is None or not allowed.isdisjoint(channel.categories))
-            and not (hidden and self.is_adult(channel))
-        ]
-        used = {category for channel in shown for category in channel.categories}
-        categories = [
-            category
-            for category in self._categories
-            if category.id in used
-            and (allowed is None or category.id in allowed)
-            and not (hidden and category.id in self._adult)
-        ]
-        if any(not channel.categories for channel in shown):
-            categories.append(UNSORTED)
+        def shows(channel: Channel) -> bool:
+            return (allowed is None or not allowed.isdisjoint(channel.categories)) and not (
+                hidden and self.is_adult(channel)
+            )
+
+        def categories_of(things: Collection[Sorted]) -> tuple[Category, ...]:
+            used = {category for thing in things for category in thing.categories}
+            categories = [
+                category
+                for category in self._categories
+                if category.id in used
+                and (allowed is None or category.id in allowed)
+                and not (hidden and category.id in self._adult)
+            ]
+            if any(not thing.categories for thing in things):
+                categories.append(UNSORTED)
+            return tuple(categories)
+
+        shown = tuple(channel for channel in self.channels if shows(channel))
         return View(
             key,
-            tuple(shown),
-            tuple(categories),
+            shown,
+            categories_of(shown),
             {channel.id: channel for channel in shown},
-            any(_is_ours(channel.logo) for channel in shown),
+            self._own_pictures or any(_is_ours(channel.logo) for channel in shown),
+            Films(self._films, self._series, shows, categories_of),
         )
 
 
@@ -156,6 +291,7 @@ class LiveCatalogue:
         version = (kinds.get("lineup", 0), kinds.get("guide", 0))
         channels = await self._store.lineup.channels()
         categories = await self._store.lineup.categories()
+        series = await self._store.lineup.series()
         guide_ids = await self._store.guide.guide_ids()
         # tens of thousands of channels are a fifth of a second
         self.current = await asyncio.to_thread(
@@ -163,6 +299,7 @@ class LiveCatalogue:
             version,
             channels,
             categories,
+            series=series,
             guide_ids=guide_ids,
             adult_hidden=self._adult_hidden,
         )

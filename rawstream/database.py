@@ -174,6 +174,29 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         others INTEGER NOT NULL
     );
     """,
+    # Films. Lists are read again as if they were new: what came as a channel may be a film. Who
+    # might play what there was may play HLS as well.
+    """
+    CREATE TABLE series (
+        id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id BETWEEN 1 AND 2147483647),
+        name TEXT NOT NULL,
+        cover TEXT NOT NULL DEFAULT '',
+        facts TEXT NOT NULL DEFAULT '',
+        playlist_id INTEGER REFERENCES lists (id) ON DELETE SET NULL,
+        identity TEXT NOT NULL DEFAULT ''
+    );
+    CREATE UNIQUE INDEX series_by_identity ON series (playlist_id, identity)
+        WHERE identity <> '';
+    ALTER TABLE channels ADD COLUMN kind TEXT NOT NULL DEFAULT 'live'
+        CHECK (kind IN ('live', 'movie', 'episode'));
+    ALTER TABLE channels ADD COLUMN extension TEXT NOT NULL DEFAULT '';
+    ALTER TABLE channels ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+    ALTER TABLE channels ADD COLUMN series_id INTEGER REFERENCES series (id) ON DELETE SET NULL;
+    ALTER TABLE channels ADD COLUMN season INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE channels ADD COLUMN episode INTEGER NOT NULL DEFAULT 0;
+    UPDATE lists SET etag = '', last_modified = '' WHERE kind = 'playlist';
+    UPDATE accounts SET allowed_formats = 'ts m3u8' WHERE allowed_formats = 'ts';
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 
@@ -376,26 +399,39 @@ def _transact(path: Path, work: Callable[[Work], _Result]) -> _Result:
 
 @contextlib.contextmanager
 def read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database for a look that must not write, as one transaction; it may be of an older
-    version. Where there is none, an empty one in memory.
+    """The database for a look that must not write, as one transaction. Of one of an older version
+    a copy, brought up to date; where there is none, an empty one.
 
     Raises StateError: it is damaged, newer, somebody else's.
     """
     there = path.exists() and path.stat().st_size > 0
-    if there:
-        examine(path)
+    version = examine(path) if there else 0
     try:
         with contextlib.closing(
-            _looked_at(path) if there else sqlite3.connect(":memory:")
+            _looked_at(path) if version == VERSION else _migrated_copy(path, version)
         ) as found:
             found.row_factory = sqlite3.Row
-            if not there:
-                for script in MIGRATIONS:
-                    found.executescript(script)
             found.execute("BEGIN")
             yield found
     except sqlite3.DatabaseError as error:
         raise StateError(str(path), str(error)) from error
+
+
+def _migrated_copy(path: Path, version: int) -> sqlite3.Connection:
+    """A database as it will be when it is opened, in a file that goes with the connection.
+    `version` 0: nothing is there.
+    """
+    copy = sqlite3.connect("", isolation_level=None)
+    try:
+        if version:
+            with contextlib.closing(_looked_at(path)) as old:
+                old.backup(copy)
+        for script in MIGRATIONS[version:]:
+            copy.executescript(script)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def _looked_at(path: Path) -> sqlite3.Connection:

@@ -13,15 +13,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from rawstream.records import Category, Channel, ChannelSource, ListSource
+from rawstream.records import Category, Channel, ChannelSource, FilmFacts, ListSource, Series
 
 CHANNEL_COLUMNS: Final = (
     *("name", "position", "number", "logo", "guide_id", "guide_name", "radio", "enabled", "adult"),
     *("added_at", "playlist_id", "identity", "stale_since", "retired_at"),
+    *("kind", "extension", "facts", "series_id", "season", "episode"),
 )
 INSERT_SOURCE: Final = "INSERT INTO channel_sources VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_CATEGORY: Final = "INSERT INTO channel_categories VALUES (?, ?, ?)"
 _NOT_EDITED: Final[frozenset[str]] = frozenset()
+_NO_FACTS: Final = FilmFacts()
 
 
 class Parts:
@@ -45,6 +47,7 @@ class Parts:
 def channel_columns(channel: Channel) -> dict[str, Any]:
     """In the order of `CHANNEL_COLUMNS`, then `edited`."""
     values = {name: getattr(channel, name) for name in CHANNEL_COLUMNS}
+    values["facts"] = facts_text(channel.facts)
     values["edited"] = " ".join(sorted(channel.edited))
     return values
 
@@ -57,6 +60,20 @@ def source_rows(channel_id: int, channel: Channel) -> list[tuple[Any, ...]]:
         )
         for place, source in enumerate(channel.sources)
     ]
+
+
+def facts_text(facts: FilmFacts | None) -> str:
+    """What is known, as JSON; '' where nothing is."""
+    if facts is None or facts == _NO_FACTS:
+        return ""
+    known = {
+        name: value for name, value in dataclasses.asdict(facts).items() if value not in ("", 0)
+    }
+    return json.dumps(known, ensure_ascii=False)
+
+
+def facts_of(text: str) -> FilmFacts | None:
+    return FilmFacts(**json.loads(text)) if text else None
 
 
 def category_rows(channel_id: int, channel: Channel) -> list[tuple[int, int, int]]:
@@ -88,6 +105,7 @@ def channel_of(
     values: dict[str, Any] = {name: row[name] for name in CHANNEL_COLUMNS}
     for name in ("radio", "enabled", "adult"):
         values[name] = bool(values[name])
+    values["facts"] = facts_of(values["facts"])
     return Channel(
         id=row["id"],
         sources=tuple(_source(source) for source in sources),
@@ -110,6 +128,10 @@ def _source(row: sqlite3.Row) -> ChannelSource:
 
 def category_of(row: sqlite3.Row) -> Category:
     return Category(row["id"], row["name"], row["position"], bool(row["adult"]))
+
+
+def series_of(row: sqlite3.Row) -> Series:
+    return Series(row["id"], row["name"], row["cover"], facts_of(row["facts"]))
 
 
 def list_of(row: sqlite3.Row) -> ListSource:

@@ -26,6 +26,8 @@ from rawstream.lineup_rows import (
     category_rows,
     channel_columns,
     channel_of,
+    facts_of,
+    facts_text,
     list_of,
     source_rows,
 )
@@ -35,6 +37,7 @@ from rawstream.records import Channel, ChannelSource, ListSource
 _IMPORTED: Final = (
     *("name", "position", "number", "logo", "guide_id", "guide_name", "radio", "categories"),
     *("sources", "identity", "stale_since", "retired_at"),
+    *("kind", "extension", "facts", "series_id", "season", "episode"),
 )
 _BATCH: Final = 1000  # channels that are made, written and let go together
 _NAMED_AT_ONCE: Final = 500  # ids in one question; SQLite takes 999 in its oldest builds
@@ -81,6 +84,10 @@ class ListContents:
         self._list_id = source.id if source is not None else 0
         self._categories: dict[str, int] | None = None
         self._wanted: list[tuple[int, str, bool]] = []
+        self._series: dict[str, int] = {}
+        self._wanted_series: list[tuple[int, str, str, str, int]] = []
+        self._renewed_series: list[tuple[str, str, int, int]] = []
+        self.series_before: list[tuple[str, str, int]] = []
 
     def identities(self, *, own: bool) -> Iterator[tuple[int, str]]:
         """Id and identity of each channel that is the list's own, or that is nobody's."""
@@ -116,8 +123,46 @@ class ListContents:
             self._wanted.append((number, name, adult))
         return self._categories[name]
 
-    def make_categories(self) -> None:
-        """Make those that were asked for and are not there."""
+    def series(self, identity: str, name: str, cover: str = "") -> int:
+        """The id of the list's series of that identity. One that is not there is made, and one that
+        is called otherwise or has another cover changed, with the first channel that is written.
+        """
+        found = self._series.get(identity)
+        if found is None:
+            found = self._series[identity] = self._series_named(identity, name, cover)
+        return found
+
+    def _series_named(self, identity: str, name: str, cover: str) -> int:
+        row = self._connection.execute(
+            "SELECT id, name, cover, playlist_id FROM series WHERE identity = ?"
+            " AND (playlist_id = ? OR playlist_id IS NULL) ORDER BY playlist_id IS NULL LIMIT 1",
+            (identity, self._list_id),
+        ).fetchone()
+        if row is None:
+            number = _next_id(self._connection, "series") + len(self._wanted_series)
+            self._wanted_series.append((number, name, cover, identity, self._list_id))
+            return number
+        number = int(row["id"])
+        cover = cover or row["cover"]
+        changed = (row["name"], row["cover"]) != (name, cover)
+        if changed or row["playlist_id"] is None:
+            self._renewed_series.append((name, cover, self._list_id, number))
+        if changed:
+            self.series_before.append((row["name"], row["cover"], number))
+        return number
+
+    def make_what_is_missing(self) -> None:
+        """Make the categories and series that were asked for and are not there."""
+        self._connection.executemany(
+            "UPDATE series SET name = ?, cover = ?, playlist_id = ? WHERE id = ?",
+            self._renewed_series,
+        )
+        self._connection.executemany(
+            "INSERT INTO series (id, name, cover, identity, playlist_id) VALUES (?, ?, ?, ?, ?)",
+            self._wanted_series,
+        )
+        self._renewed_series.clear()
+        self._wanted_series.clear()
         self._connection.executemany(
             "INSERT INTO categories (id, name, position, adult) SELECT ?, ?,"
             " coalesce(max(position) + 1, 0), ? FROM categories",
@@ -156,8 +201,8 @@ def import_into(
     there = ListContents(connection, list_of(row))
     changes = plan(there)
     undo = _record(connection, changes)
+    there.make_what_is_missing()
     if changes.changed:
-        there.make_categories()
         _write_changed(connection, changes.changed)
     connection.executemany(
         "UPDATE channels SET position = ? WHERE id = ?",
@@ -173,6 +218,7 @@ def import_into(
         ((channel_id,) for channel_id in changes.returned),
     )
     undo["added"] = added = _write_added(connection, there, changes)
+    undo["series"] = there.series_before
     if any(undo.values()):
         work.changed("lineup")
         connection.execute("UPDATE lists SET undo = ? WHERE id = ?", (json.dumps(undo), list_id))
@@ -215,6 +261,9 @@ def take_back(work: Work, list_id: int) -> bool:
     connection.executemany(
         "UPDATE channels SET stale_since = ?, retired_at = ? WHERE id = ?", undo["marked"]
     )
+    connection.executemany(
+        "UPDATE series SET name = ?, cover = ? WHERE id = ?", undo.get("series", ())
+    )
     current = _named(connection, [values["id"] for values in undo["changed"]])
     categories = {row["id"] for row in connection.execute("SELECT id FROM categories")}
     lists = {row["id"] for row in connection.execute("SELECT id FROM lists")}
@@ -236,7 +285,11 @@ def _restored(
     channel: Channel, before: Mapping[str, Any], categories: Collection[int], lists: Collection[int]
 ) -> Channel:
     """The channel with what an import changed of it as before, but for what was set by hand."""
-    values = {name: before[name] for name in _IMPORTED if name not in channel.edited}
+    # what an older version kept says nothing of films
+    known = (name for name in _IMPORTED if name in before and name not in channel.edited)
+    values = {name: before[name] for name in known}
+    if "facts" in values:
+        values["facts"] = facts_of(values["facts"])
     if "categories" in values:
         values["categories"] = tuple(one for one in values["categories"] if one in categories)
     if "sources" in values:
@@ -287,7 +340,7 @@ def _write_added(
     columns = ("id", *CHANNEL_COLUMNS, "edited")
     insert = f"INSERT INTO channels ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     while batch := list(islice(channels, _BATCH)):
-        there.make_categories()
+        there.make_what_is_missing()
         made = list(enumerate(batch, number))
         number += len(batch)
         rows = []
@@ -328,4 +381,5 @@ def _write_parts(connection: sqlite3.Connection, channels: Sequence[tuple[int, C
 def _to_json(channel: Channel) -> dict[str, Any]:
     values = {name: getattr(channel, name) for name in ("id", *_IMPORTED)}
     values["sources"] = [dataclasses.asdict(source) for source in channel.sources]
+    values["facts"] = facts_text(channel.facts)
     return values

@@ -23,10 +23,12 @@ from rawstream.lineup_rows import (
     category_rows,
     channel_columns,
     channels_of,
+    facts_text,
     list_of,
+    series_of,
     source_rows,
 )
-from rawstream.records import Category, Channel, ListKind, ListSource
+from rawstream.records import Category, Channel, ListKind, ListSource, Series
 from rawstream.store_import import LineupChanges, ListContents, import_into, take_back
 
 _DAY_SECONDS: Final = 86_400
@@ -45,7 +47,9 @@ class Named(NamedTuple):
     guide_name: str
 
 
-_NAMES: Final = "SELECT id, name, guide_id, guide_name FROM channels WHERE retired_at IS NULL"
+# films are in no guide
+_LIVE: Final = "retired_at IS NULL AND kind = 'live'"
+_NAMES: Final = f"SELECT id, name, guide_id, guide_name FROM channels WHERE {_LIVE}"
 
 
 def read_names(path: Path) -> list[Named]:
@@ -73,13 +77,12 @@ class LineupStore:
         return await asyncio.to_thread(channels_of, rows, sources, categories)
 
     async def names(self) -> list[Named]:
-        """Of the channels of the line-up, what guides are matched by."""
+        """Of the live channels of the line-up, what guides are matched by."""
         return [Named(*row) for row in await self._db.read(_NAMES)]
 
     async def count(self) -> int:
-        """How many channels the line-up has."""
-        where = "WHERE retired_at IS NULL"
-        return int((await self._db.read(f"SELECT count(*) FROM channels {where}"))[0][0])
+        """How many live channels the line-up has."""
+        return int((await self._db.read(f"SELECT count(*) FROM channels WHERE {_LIVE}"))[0][0])
 
     async def channel(self, channel_id: int) -> Channel | None:
         """One channel, retired or not."""
@@ -118,6 +121,31 @@ class LineupStore:
         async with self._db.write() as transaction:
             transaction.changed("lineup")
             await transaction.execute("DELETE FROM channels WHERE id = ?", (channel_id,))
+
+    # -- series --
+
+    async def series(self) -> list[Series]:
+        """All there are, also those that have no episode now."""
+        return [series_of(row) for row in await self._db.read("SELECT * FROM series ORDER BY id")]
+
+    async def series_named(self, name: str) -> Series:
+        """A series of that name, the oldest of several; made if there is none."""
+        async with self._db.write() as transaction:
+            select = "SELECT * FROM series WHERE name = ? ORDER BY id LIMIT 1"
+            found = await transaction.fetchall(select, (name,))
+            if not found:
+                transaction.changed("lineup")
+                await transaction.execute("INSERT INTO series (name) VALUES (?)", (name,))
+                found = await transaction.fetchall(select, (name,))
+            return series_of(found[0])
+
+    async def set_series(self, series: Series) -> None:
+        async with self._db.write() as transaction:
+            transaction.changed("lineup")
+            await transaction.execute(
+                "UPDATE series SET name = ?, cover = ?, facts = ? WHERE id = ?",
+                (series.name, series.cover, facts_text(series.facts), series.id),
+            )
 
     # -- categories --
 

@@ -11,8 +11,8 @@ import pytest
 from stage import until
 
 from rawstream import catalogue as catalogue_module
-from rawstream.catalogue import UNSORTED, Catalogue, LiveCatalogue
-from rawstream.records import Account, Category, Channel
+from rawstream.catalogue import UNSORTED, Catalogue, Films, LiveCatalogue, View
+from rawstream.records import Account, Category, Channel, Series
 from rawstream.store import Store
 
 NEWS, NIGHT = Category(1, "News"), Category(2, "Night", adult=True)
@@ -47,6 +47,68 @@ def test_what_is_for_adults_can_be_hidden_from_one_or_from_all() -> None:
     child = dataclasses.replace(ANYONE, show_adult=False)
     assert names(child) == (["One", "Bare"], ["News", UNSORTED.name])
     assert names(ANYONE, adult_hidden=True) == names(child)
+
+
+FILMS = (
+    Channel(20, "Film", categories=(3,), kind="movie"),
+    Channel(21, "Late film", categories=(2,), kind="movie"),
+    Channel(22, "Bare film", kind="movie", logo="/logos/film.png"),
+    Channel(23, "Off film", categories=(3,), kind="movie", enabled=False),
+    Channel(30, "S01E02", categories=(3,), kind="episode", series_id=7, season=1, episode=2),
+    Channel(31, "S01E01", categories=(1,), kind="episode", series_id=7, season=1, episode=1),
+    Channel(32, "Late part", categories=(2,), kind="episode", series_id=8, added_at=5),
+    Channel(33, "Part of nothing", categories=(3,), kind="episode", series_id=9),
+)
+SERIES = (Series(7, "Show", "/logos/show.png"), Series(8, "Late show"), Series(10, "Empty"))
+
+
+def shelves(account: Account, base: str = "") -> View:
+    films = Category(3, "Films", position=-1)
+    things = ((*CHANNELS, *FILMS), (films, NEWS, NIGHT))
+    return Catalogue(1, *things, series=SERIES).visible(account, base)
+
+
+def test_films_stand_apart_from_what_is_live() -> None:
+    view = shelves(ANYONE)
+    assert [one.id for one in view.channels] == sorted(view.by_id) == [10, 11, 12, 13]
+    assert [one.name for one in view.categories] == ["News", "Night", UNSORTED.name]
+    assert [one.id for one in view.movies] == [20, 21, 22]
+    assert [one.name for one in view.movie_categories] == ["Films", "Night", UNSORTED.name]
+    show, late = view.series
+    assert (show.series.name, [one.id for one in show.episodes]) == ("Show", [31, 30])
+    assert show.categories == (3, 1), "of its episodes, in the order of the line-up"
+    assert (late.series.name, late.added_at) == ("Late show", 5)
+    assert [one.name for one in view.series_categories] == ["Films", "News", "Night"]
+    assert view.series_by_id == {7: show, 8: late}
+    assert sorted(view.films) == [20, 21, 22, 30, 31, 32, 33], "one of no series plays too"
+    assert view.films[20].name == "Film"
+    assert len(view.films) == 7
+    assert 10 not in view.films
+
+
+def test_films_are_hidden_as_channels_are() -> None:
+    child = shelves(dataclasses.replace(ANYONE, show_adult=False))
+    assert [one.id for one in child.movies] == [20, 22]
+    assert [one.series.name for one in child.series] == ["Show"]
+    assert 21 not in child.films
+    assert child.films.get(32) is None
+    some = shelves(dataclasses.replace(ANYONE, categories=frozenset({1})))
+    assert (some.movies, some.movie_categories) == ((), ())
+    assert [one.id for one in some.series[0].episodes] == [31]
+    assert [one.name for one in some.series_categories] == ["News"]
+    assert list(some.films) == [31]
+
+
+def test_pictures_of_films_that_are_ours_get_the_address_we_are_known_by() -> None:
+    view = shelves(ANYONE, "http://tv")
+    assert view.films[22].logo == view.movies[2].logo == "http://tv/logos/film.png"
+    assert view.series[0].series.cover == "http://tv/logos/show.png"
+
+
+def test_a_film_is_looked_up_without_sorting_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = shelves(ANYONE)
+    monkeypatch.setattr(Films, "shelves", lambda _self: pytest.fail("all of them were sorted"))
+    assert view.films[20].name == "Film"
 
 
 def test_equal_accounts_share_a_view() -> None:

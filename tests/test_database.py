@@ -17,8 +17,19 @@ import pytest
 from stage import PATIENCE_SECONDS
 
 from rawstream import database
-from rawstream.database import Database, Work, backup, examine, locked, read_only, restore
+from rawstream.database import (
+    FILE_NAME,
+    Database,
+    Work,
+    backup,
+    examine,
+    locked,
+    read_only,
+    restore,
+)
 from rawstream.errors import StateError
+from rawstream.records import Channel, ChannelSource
+from rawstream.store import Store
 
 
 async def _made(path: Path, value: str = "one") -> None:
@@ -119,6 +130,63 @@ async def test_a_migration_keeps_a_copy_of_what_it_changes(
     copy = path.with_name(f"db.before-v{database.VERSION}")
     assert examine(copy) == database.VERSION - 1
     assert _kept(copy) == "one"
+
+
+def _of_version_2(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for script in database.MIGRATIONS[:2]:
+            connection.executescript(script)
+        connection.executescript(
+            """
+            INSERT INTO lists (kind, url, interval_seconds, etag) VALUES ('playlist', 'u', 60, 'e');
+            INSERT INTO categories (name) VALUES ('News');
+            INSERT INTO channels (id, name, playlist_id, identity, edited)
+                VALUES (7, 'One', 1, 'i', 'name');
+            INSERT INTO channel_sources VALUES (7, 0, 'direct', 'http://h/1.mkv', '', NULL, 1);
+            INSERT INTO channel_categories VALUES (7, 0, 1);
+            INSERT INTO guide_mappings VALUES (7, 'one.it');
+            INSERT INTO accounts (username, password_hash, token, allowed_formats, created_at)
+                VALUES ('ana', 'h', 'a', 'ts', 1), ('bob', 'h', 'b', 'm3u8', 1);
+            PRAGMA user_version = 2;
+            """
+        )
+        connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
+
+
+async def test_films_come_to_a_database_of_version_2_which_keeps_all_it_has(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    _of_version_2(path)
+    store = await Store.open(tmp_path)
+    (channel,) = await store.lineup.channels()
+    assert channel == Channel(
+        7,
+        "One",
+        categories=(1,),
+        sources=(ChannelSource("direct", "http://h/1.mkv", playlist_id=1),),
+        playlist_id=1,
+        identity="i",
+        edited=frozenset({"name"}),
+    )
+    assert await store.lineup.series() == []
+    assert await store.guide.mappings() == {7: "one.it"}
+    (source,) = await store.lineup.lists()
+    assert (source.url, source.etag) == ("u", ""), "read again: a channel may have been a film"
+    formats = {one.username: one.allowed_formats for one in await store.accounts.accounts()}
+    assert formats == {"ana": ("ts", "m3u8"), "bob": ("m3u8",)}
+    await store.close()
+    assert examine(path.with_name(f"{FILE_NAME}.before-v{database.VERSION}")) == 2
+
+
+def test_a_look_at_an_older_database_sees_it_as_it_will_be(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    _of_version_2(path)
+    before = path.read_bytes()
+    with read_only(path) as connection:
+        assert [tuple(row) for row in connection.execute("SELECT id, kind FROM channels")] == [
+            (7, "live")
+        ]
+    assert path.read_bytes() == before
+    assert examine(path) == 2
 
 
 async def test_a_backup_of_a_database_in_use_is_whole(tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ from rawstream.lineup_rows import (
     channel_columns,
     channel_of,
     channels_of,
+    facts_of,
+    facts_text,
+    series_of,
     source_rows,
 )
-from rawstream.records import Channel, ChannelSource
+from rawstream.records import Channel, ChannelSource, FilmFacts, Series
 
 CHANNELS = (
     Channel(3, "Bare"),
@@ -45,7 +48,10 @@ CHANNELS = (
         retired_at=2,
         edited=frozenset({"name", "logo"}),
     ),
+    Channel(6, "Film", kind="movie", extension="mp4", facts=FilmFacts("Plot", rating=6.5)),
+    Channel(8, "S01E02", kind="episode", extension="mkv", series_id=4, season=1, episode=2),
 )
+EXPECTED = sorted(CHANNELS, key=lambda channel: channel.id)
 
 
 @pytest.fixture
@@ -72,7 +78,25 @@ def test_all_at_once_and_one_by_one_are_the_same(tables: sqlite3.Connection) -> 
         tables.execute(f"SELECT * FROM {table} ORDER BY channel_id, place").fetchall()
         for table in ("channel_sources", "channel_categories")
     ]
-    assert channels_of(rows, *parts) == list(CHANNELS)
+    assert channels_of(rows, *parts) == EXPECTED
     sources, categories = Parts(tables, "channel_sources"), Parts(tables, "channel_categories")
     found = [channel_of(row, sources.of(row["id"]), categories.of(row["id"])) for row in rows]
-    assert found == list(CHANNELS)
+    assert found == EXPECTED
+
+
+def test_of_facts_only_what_is_known_is_kept() -> None:
+    assert facts_text(None) == facts_text(FilmFacts()) == ""
+    assert facts_of("") is None
+    facts = FilmFacts("Plot", duration=5400, rating=6.5)
+    assert facts_text(facts) == '{"plot": "Plot", "rating": 6.5, "duration": 5400}'
+    assert facts_of(facts_text(facts)) == facts
+
+
+def test_a_series_is_read_back(tables: sqlite3.Connection) -> None:
+    facts = FilmFacts(genre="Drama")
+    tables.execute(
+        "INSERT INTO series (id, name, cover, facts) VALUES (4, 'Show', 'http://c', ?)",
+        (facts_text(facts),),
+    )
+    (row,) = tables.execute("SELECT * FROM series")
+    assert series_of(row) == Series(4, "Show", "http://c", facts)

@@ -6,6 +6,7 @@ import pytest
 from door import LOGIN, Door
 
 from rawstream.errors import ViewerError
+from rawstream.records import Channel
 
 SIX = (
     "/live/ana/pw/1.ts",
@@ -81,3 +82,10 @@ async def test_a_channel_that_fails_gives_its_lease_back(door: Door) -> None:
         assert await door.play("/live/ana/pw/1.ts") == 503
     door.hub.failure = None
     assert await door.play("/live/ana/pw/1.ts") == 0
+
+
+async def test_a_film_is_not_played_as_a_channel(door: Door) -> None:
+    number = await door.store.lineup.add_channel(Channel(0, "Film", kind="movie", extension="ts"))
+    await door.catalogue.reload()
+    for target in (f"/live/ana/pw/{number}.ts", f"/ana/pw/{number}"):
+        assert await door.play(target) == 404

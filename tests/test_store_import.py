@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from rawstream.errors import StateError
-from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.records import Channel, ChannelSource, FilmFacts, ListSource
 from rawstream.store import Store
 from rawstream.store_import import LineupChanges, ListContents
 
@@ -74,6 +75,73 @@ async def test_an_undo_keeps_what_was_set_by_hand_since(store: Store) -> None:
             old, logo="http://mine", enabled=False, adult=True, edited=frozenset({"logo"})
         )
     ]
+
+
+async def test_a_film_becomes_one_under_its_id_and_an_undo_takes_that_back(store: Store) -> None:
+    number = await _imported(store, Channel(0, "Film"), Channel(0, "Show S01E02"))
+    before = await store.lineup.channels()
+
+    def plan(there: ListContents) -> LineupChanges:
+        series_id = there.series("show", "Show", "http://cover")
+        assert there.series("show", "Show") == series_id
+        film = {"kind": "movie", "extension": "mkv", "facts": FilmFacts("Plot")}
+        part = {"kind": "episode", "series_id": series_id, "season": 1, "episode": 2}
+        changed = [dataclasses.replace(one, **new) for one, new in zip(before, (film, part))]  # type: ignore[arg-type]  # noqa: B905
+        return LineupChanges(changed=changed)
+
+    await store.lineup.apply(number, plan)
+    movie, episode = await store.lineup.channels()
+    assert (movie.id, movie.kind, movie.facts) == (before[0].id, "movie", FilmFacts("Plot"))
+    (series,) = await store.lineup.series()
+    assert (episode.id, episode.series_id, series.cover) == (
+        before[1].id,
+        series.id,
+        "http://cover",
+    )
+    assert await store.lineup.undo_last(number)
+    assert await store.lineup.channels() == before
+
+
+async def test_a_series_keeps_its_id_and_an_undo_brings_its_cover_back(store: Store) -> None:
+    number = await _imported(store, Channel(0, "One"))
+    for cover in ("http://old", "http://new", ""):
+        await store.lineup.apply(
+            number, lambda there, cover=cover: LineupChanges(at=there.series("i", "Show", cover))
+        )
+    (series,) = await store.lineup.series()
+    assert (series.name, series.cover) == ("Show", "http://new")
+    assert await store.lineup.undo_last(number)
+    assert await store.lineup.series() == [dataclasses.replace(series, cover="http://old")]
+
+
+async def test_a_series_of_a_removed_list_is_the_next_lists(store: Store) -> None:
+    number = await _imported(store, Channel(0, "One"))
+    await store.lineup.apply(number, lambda there: LineupChanges(at=there.series("i", "Show")))
+    (series,) = await store.lineup.series()
+    await store.lineup.delete_list(number)
+    first, second = [
+        await store.lineup.add_list(ListSource(0, "playlist", f"http://h/{name}")) for name in "ab"
+    ]
+    for other in (first, second, first):
+        await store.lineup.apply(other, lambda there: LineupChanges(at=there.series("i", "Show")))
+    found = await store.lineup.series()
+    assert [one.id for one in found] == [series.id, series.id + 1]
+
+
+async def test_what_an_older_version_kept_for_an_undo_is_still_good(store: Store) -> None:
+    number = await _imported(store, Channel(0, "Old"))
+    (old,) = await store.lineup.channels()
+    new = dataclasses.replace(old, name="New")
+    await store.lineup.apply(number, lambda _there: LineupChanges(changed=[new]))
+    async with store.db.write() as transaction:
+        (row,) = await transaction.fetchall("SELECT undo FROM lists")
+        undo = json.loads(row["undo"])
+        del undo["series"]
+        for name in ("kind", "extension", "facts", "series_id", "season", "episode"):
+            del undo["changed"][0][name]
+        await transaction.execute("UPDATE lists SET undo = ?", (json.dumps(undo),))
+    assert await store.lineup.undo_last(number)
+    assert await store.lineup.channels() == [old]
 
 
 async def test_an_undo_bears_with_what_is_gone(store: Store) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rawstream.errors import ConfigError
-from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.records import Channel, ChannelSource, FilmFacts, ListSource
 from rawstream.store import Store
+from rawstream.store_lineup import read_names
 
 SOURCES = (
     ChannelSource("content_id", "a" * 40),
@@ -40,6 +41,26 @@ async def test_a_channel_comes_back_as_it_was(store: Store) -> None:
     assert await store.lineup.channel(number) == dataclasses.replace(
         changed, edited=frozenset({"name", "logo"})
     )
+
+
+async def test_films_share_the_ids_of_channels_and_are_in_no_guide(store: Store) -> None:
+    series = await store.lineup.series_named("Show")
+    assert await store.lineup.series_named("Show") == series
+    series = dataclasses.replace(series, cover="http://c", facts=FilmFacts("Plot"))
+    await store.lineup.set_series(series)
+    assert await store.lineup.series() == [series]
+    made = [
+        Channel(0, "One"),
+        Channel(0, "Film", kind="movie", extension="mp4", facts=FilmFacts(duration=90)),
+        Channel(0, "Part", kind="episode", series_id=series.id, season=1, episode=2),
+    ]
+    numbers = [await store.lineup.add_channel(one) for one in made]
+    assert numbers == [1, 2, 3]
+    found = await store.lineup.channels()
+    assert [dataclasses.replace(one, id=0, added_at=0) for one in found] == made
+    assert [one.name for one in await store.lineup.names()] == ["One"]
+    assert [one.name for one in read_names(store.db.path)] == ["One"]
+    assert await store.lineup.count() == 1
 
 
 async def test_ids_are_kept_if_given_and_never_given_twice(store: Store) -> None:
