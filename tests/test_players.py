@@ -145,3 +145,36 @@ def test_the_status_line_the_demo_prints_works_in_curl(demo: Demo) -> None:
     assert result.stdout.startswith("rawstream ")
     assert max(map(len, result.stdout.splitlines())) <= 100
     assert os.linesep in result.stdout
+
+
+# -- the same as HLS --
+
+
+def playlist(demo: Demo, content: SimContent) -> str:
+    return demo.url(content).replace("/ace/getstream", "/ace/manifest.m3u8")
+
+
+@of_each_content
+def test_ffmpeg_decodes_hls_without_an_error_line(demo: Demo, content: SimContent) -> None:
+    result = run(
+        *player_command("ffmpeg", "-hide_banner", "-v", "error", "-nostdin", "-t", "6"),
+        *("-i", playlist(demo, content), "-f", "null", "-"),
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@of_each_content
+def test_mpv_plays_hls_without_a_warning(demo: Demo, content: SimContent) -> None:
+    result = run(
+        *mpv_command("--msg-level=all=warn", "--length=2", playlist(demo, content)),
+    )
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+@of_each_content
+def test_vlc_plays_hls(demo: Demo, content: SimContent) -> None:
+    lines = vlc(playlist(demo, content))
+    sign = "Received first picture" if content.name.split()[1] != "four" else "using audio decoder"
+    assert any(sign in line for line in lines), sign
+    if content.name.split()[1] != "two":  # of AC-3 it complains whatever brings it, as above
+        assert errors_of(lines) == set()
