@@ -117,6 +117,7 @@ async def test_ts_and_hls_share_one_session_and_are_the_same_packets(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_five_minutes_of_segments_are_the_stream_and_last_as_long_as_its_pictures(
     tmp_path: Path,
 ) -> None:
