@@ -405,9 +405,11 @@ class History:
                 self._changed_at = at
         else:
             if before is not None:
-                for segment in before.segments[: playlist.sequence - before.sequence]:
+                # it may have gone right after the last look
+                gone_at = at if self._seen_at is None else self._seen_at
+                for segment in before.segments[: max(0, playlist.sequence - before.sequence)]:
                     seconds = float(segment.seconds + max(self._longest, before.seconds))
-                    self.owed.append(Owed(segment, (self._seen_at or at) + seconds))
+                    self.owed.append(Owed(segment, gone_at + seconds))
             self._changed_at = at
         self._seen_at = at
 
