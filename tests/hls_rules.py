@@ -10,6 +10,7 @@ them. Must not know rawstream: nothing of it is imported, so that it can't share
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -302,7 +303,7 @@ class _Reader:
 
     def _neighbours(self) -> Iterator[tuple[Segment, Segment]]:
         segments = self.playlist.segments
-        return zip(segments, segments[1:], strict=False)
+        return itertools.pairwise(segments)
 
     def _promises(self) -> None:
         playlist = self.playlist

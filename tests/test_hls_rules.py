@@ -4,6 +4,7 @@ one.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -285,8 +286,8 @@ def cut_at_key_pictures(data: bytes) -> list[bytes]:
     body = b"".join(packets)
     assert len(offsets) > 3
     parts = []
-    bounds = [0, *(picture.offset for picture in key_pictures(body))][1:] + [len(body)]
-    for number, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    bounds = [*[0, *(picture.offset for picture in key_pictures(body))][1:], len(body)]
+    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
         tables = table(0, pat({1: 0x1000}), cc=number)
         tables += table(0x1000, pmt(1, 0x100, [(0x1B, 0x100, b""), (0x0F, 0x101, b"")]), cc=number)
         parts.append(b"".join(tables) + body[begin:end])
@@ -302,7 +303,7 @@ def test_good_segments_have_nothing_wrong(parts: list[bytes]) -> None:
     read_parts = [read_segment(part) for part in parts]
     assert [media.complaints for media in read_parts] == [[]] * len(parts)
     assert read_parts[0].streams == ("0x100 h264", "0x101 aac")
-    for one, other in zip(read_parts, read_parts[1:], strict=False):
+    for one, other in itertools.pairwise(read_parts):
         assert check_seam(one, Decimal("0.6"), other) == []
 
 
