@@ -1,4 +1,6 @@
-"""Behind nginx, with TLS and under a path, as docs/reverse-proxy.md says: every URL leads back."""
+"""Behind nginx, with TLS and under a path, as docs/reverse-proxy.md says: every URL leads back, and
+HLS segments are fetched once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import signal
 import socket
 import ssl
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,14 +23,18 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from front_door import ask, front_door, run
+from front_door import Heard, ask, front_door, run
 from players import ORDINARY_USER, player_command
-from stage import PATIENCE_SECONDS
+from stage import PATIENCE_SECONDS, quick_contents
 from test_urls import FORGED
+from web import serving
+
+from rawstream.simulator import SimContent
 
 pytestmark = [pytest.mark.player]
 
@@ -37,7 +44,8 @@ MAIN = """
 daemon off;
 pid {folder}/nginx.pid;
 worker_processes 1;
-events {{ worker_connections 64; }}
+worker_rlimit_nofile 4096;
+events {{ worker_connections 2048; }}
 http {{
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -111,6 +119,7 @@ def make_config(folder: Path, inside: str, port: int, prefix: str) -> None:
         ("/etc/letsencrypt/live/tv.example.org/fullchain.pem", f"{folder}/certificate.pem"),
         ("/etc/letsencrypt/live/tv.example.org/privkey.pem", f"{folder}/key.pem"),
         ("http://127.0.0.1:58055", inside),
+        ("/var/cache/nginx/rawstream", f"{folder}/cache"),
     )
     if not prefix:
         text = exchanged(text, ("location /tv/", "location /"))
@@ -241,3 +250,116 @@ async def test_whoever_is_no_trusted_proxy_moves_no_url(tmp_path: Path, path: st
         assert clock.sub(b"", forged.body) == clock.sub(b"", plain.body)
         assert b"evil" not in forged.body
         assert plain.body.count(url.encode()) == forged.body.count(url.encode())
+
+
+# -- HLS through the cache --
+
+WATCHERS = 200
+SHARED = 3  # segments that each of them asks for
+
+
+@asynccontextmanager
+async def counted(inside: str) -> AsyncIterator[tuple[str, Counter[str]]]:
+    """What passes everything on to the server at `inside`; its address, and how often each path was
+    asked for.
+    """
+    asked: Counter[str] = Counter()
+    passed_on = ("accept-encoding", "if-none-match", "user-agent")
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[request.path] += 1
+        named = {name: request.headers[name] for name in passed_on if name in request.headers}
+        forwarded = {k: v for k, v in request.headers.items() if k.startswith("X-Forwarded")}
+        heard = await ask(inside + request.path_qs, **named, **forwarded)
+        dropped = {"content-length", "connection", "date", "transfer-encoding"}
+        headers = {name: text for name, text in heard.headers.items() if name not in dropped}
+        return web.Response(status=heard.status, body=heard.body, headers=headers)
+
+    async with serving(answer) as base:
+        yield base, asked
+
+
+@asynccontextmanager
+async def cached(
+    data: Path, contents: list[SimContent]
+) -> AsyncIterator[tuple[Proxied, Counter[str]]]:
+    """A server behind nginx, and what nginx asks it for."""
+    async with (
+        front_door(data, contents=contents, trusted_proxies=("127.0.0.1",)) as (_worker, inside),
+        counted(inside) as (between, asked),
+        nginx(between) as proxy,
+    ):
+        yield proxy, asked
+
+
+def segments_of(playlist: Heard) -> list[str]:
+    assert (playlist.status, playlist.headers["cache-control"]) == (200, "no-store")
+    return [line for line in playlist.body.decode().splitlines() if line.startswith("/")]
+
+
+async def window_of(proxy: Proxied, path: str, **headers: str) -> list[str]:
+    """The segments' URLs, as soon as there are some."""
+    base = proxy.outside.removesuffix("/tv")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            playlist = await proxy.ask(f"{proxy.outside}{path}", **headers)
+            if playlist.status == 200 and len(segments_of(playlist)) >= SHARED:
+                return [base + uri for uri in segments_of(playlist)]
+            await asyncio.sleep(0.05)
+
+
+async def test_many_watchers_cost_one_request_per_segment(tmp_path: Path) -> None:
+    contents = quick_contents()
+    path = f"/ace/manifest.m3u8?id={contents[0].content_id}"
+    async with cached(tmp_path, contents) as (proxy, asked):
+
+        async def watch(number: int) -> tuple[str, list[Heard]]:
+            own = {"user_agent": f"watcher {number}", "accept_encoding": ("gzip", "br")[number % 2]}
+            urls = (await window_of(proxy, path, **own))[-SHARED:]
+            return urls[0].partition("?")[2], [await proxy.ask(url, **own) for url in urls]
+
+        watched = await asyncio.gather(*(watch(number) for number in range(WATCHERS)))
+    tokens = [token for token, _heard in watched]
+    assert len(set(tokens)) == WATCHERS
+    for _token, answers in watched:
+        assert [heard.status for heard in answers] == [200] * SHARED
+        for heard in answers:
+            assert heard.headers["content-type"] == "video/mp2t"
+            assert heard.headers["access-control-allow-origin"] == "*"
+            assert heard.body[::188] == b"G" * (len(heard.body) // 188)
+    segments = {name: count for name, count in asked.items() if name.startswith("/hls/")}
+    assert len(segments) >= SHARED
+    assert set(segments.values()) == {1}
+
+
+async def test_a_wrong_token_is_refused_and_the_refusal_is_not_kept(tmp_path: Path) -> None:
+    contents = quick_contents()
+    path = "/live/demo/demo/1.m3u8"
+    async with cached(tmp_path, contents) as (proxy, asked):
+        url = (await window_of(proxy, path))[-1]
+        bare, _, token = url.partition("?t=")
+        wrong = token[:5] + ("A" if token[5] != "A" else "B") + token[6:]
+        for bad in (f"{bare}?t={wrong}", f"{bare}?t=", bare, f"{bare}?t={wrong}"):
+            assert (await proxy.ask(bad)).status == 403
+        name = urlsplit(bare).path.removeprefix("/tv")
+        assert asked[name] == 4
+        good = await proxy.ask(url)
+        assert (good.status, asked[name]) == (200, 5)
+        # from here on nginx answers
+        again = await proxy.ask(url, if_none_match=good.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+        assert asked[name] == 5
+        gone = await proxy.ask(f"{bare[:-6]}xxx.ts?t={token}")
+        assert gone.status == 404
+
+
+async def test_a_player_plays_hls_through_the_cache_without_an_error_line(tmp_path: Path) -> None:
+    async with (
+        front_door(tmp_path, trusted_proxies=("127.0.0.1",)) as (_worker, inside),
+        nginx(inside) as proxy,
+    ):
+        status, out, err = await run(
+            *player_command("ffmpeg", "-hide_banner", "-v", "error", "-nostdin", "-t", "10"),
+            *("-i", f"{proxy.outside}/live/demo/demo/1.m3u8", "-f", "null", "-"),
+        )
+        assert (status, out, err) == (0, "", "")
