@@ -28,6 +28,7 @@ WRAP = 1 << 33
 DATE_TOLERANCE = timedelta(milliseconds=20)  # EXTINF and dates are both rounded to milliseconds
 TIME_TOLERANCE_SECONDS = 0.05  # of EXTINF against the media: a picture at 25 per second is 0.04
 LIVE_SEGMENTS = 6  # Apple 8.11
+COPIES = 2  # of one packet
 HOLD = 3  # target durations that a live playlist keeps (6.2.2)
 MARGIN_SECONDS = 0.5  # what a reload may be late or early of itself
 
@@ -472,13 +473,14 @@ def _date_step(one: Segment, other: Segment) -> Iterator[str]:
 
 @dataclass
 class Media:
-    """What a segment's bytes hold. `counters`: the last continuity counter by PID; `begins`: the
-    earliest time stamp of the first stream (pictures, where there are any), in 90 kHz.
+    """What a segment's bytes hold. `firsts`, `lasts`: of each PID with a payload the packet and how
+    often it stands there; `begins`: the earliest time stamp of the first stream (pictures, where
+    there are any), in 90 kHz.
     """
 
     complaints: list[str] = field(default_factory=list)
-    first_counters: dict[int, int] = field(default_factory=dict)
-    counters: dict[int, int] = field(default_factory=dict)
+    firsts: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+    lasts: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     begins: int | None = None
     ends: int | None = None
     streams: tuple[str, ...] = ()
@@ -503,10 +505,9 @@ def check_seam(before: Media, seconds: Decimal, after: Media) -> list[str]:
     EXT-X-DISCONTINUITY parts from it.
     """
     found = []
-    for pid, counter in after.first_counters.items():
-        last = before.counters.get(pid)
-        if last is not None and counter != (last + 1) & 0x0F:
-            found.append(f"3: the continuity counter of PID {pid:#x} goes from {last} to {counter}")
+    for pid, (packet, times) in after.firsts.items():
+        if pid in before.lasts:
+            found += _step(pid, *before.lasts[pid], packet, times)
     if after.streams != before.streams:
         found.append(f"4.3.2.3: streams change from {before.streams} to {after.streams}")
     if before.begins is not None and after.begins is not None:
@@ -550,18 +551,41 @@ def _tables(data: bytes) -> Iterator[str]:
 
 
 def _counters(data: bytes, media: Media) -> Iterator[str]:
-    """3: continuity counters go on without interruption, but for a duplicate packet."""
+    """3: continuity counters go on without interruption."""
     for at in range(0, len(data), PACKET):
-        pid = _pid(data, at)
-        if pid == 0x1FFF or not data[at + 3] & 0x10:
+        packet = data[at : at + PACKET]
+        pid = _pid(packet, 0)
+        if pid == 0x1FFF or not packet[3] & 0x10:
             continue
-        counter = data[at + 3] & 0x0F
-        last = media.counters.get(pid)
-        media.counters[pid] = counter
-        if last is None:
-            media.first_counters[pid] = counter
-        elif counter not in ((last + 1) & 0x0F, last):
-            yield f"3: the continuity counter of PID {pid:#x} goes from {last} to {counter}"
+        last, times = media.lasts.get(pid, (b"", 0))
+        if _is_copy(last, packet):
+            times += 1
+            if times > COPIES:
+                yield f"3: a packet of PID {pid:#x} stands there {times} times"
+        else:
+            if last:
+                yield from _step(pid, last, times, packet, 1)
+            times = 1
+        media.lasts[pid] = packet, times
+        first, _ = media.firsts.setdefault(pid, (packet, times))
+        if times > 1 and first is last:
+            media.firsts[pid] = packet, times
+
+
+def _is_copy(one: bytes, other: bytes) -> bool:
+    return bool(one) and one[3] == other[3] and _payload(one, 0) == _payload(other, 0)
+
+
+def _step(pid: int, last: bytes, times: int, packet: bytes, more: int) -> Iterator[str]:
+    """From one packet of a PID to the next. It may be the same again, once (ISO 13818-1 2.4.3.3):
+    so tables that stand before a segment may be those that the one before it ended with.
+    """
+    one, other = last[3] & 0x0F, packet[3] & 0x0F
+    if _is_copy(last, packet):
+        if times + more > COPIES:
+            yield f"3: a packet of PID {pid:#x} stands there {times + more} times"
+    elif other != (one + 1) & 0x0F:
+        yield f"3: the continuity counter of PID {pid:#x} goes from {one} to {other}"
 
 
 def _pictures(data: bytes, media: Media, independent: bool) -> Iterator[str]:

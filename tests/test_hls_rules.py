@@ -335,6 +335,10 @@ BAD_SEGMENTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda data: data[: 5 * PACKET] + data[6 * PACKET :],
         "3: the continuity counter",
     ),
+    "a packet three times": (
+        lambda data: data[: 4 * PACKET] + 3 * data[4 * PACKET : 5 * PACKET] + data[5 * PACKET :],
+        "3: a packet of PID 0x100 stands there 3 times",
+    ),
     "tables alone": (lambda data: data[: 2 * PACKET], "3.2: "),
 }
 
@@ -357,6 +361,20 @@ def test_a_segment_that_begins_between_key_pictures_is_told(parts: list[bytes]) 
     assert complaint.startswith("4.3.5.1, Apple 7.4: ")
     assert read_segment(late, independent=False).complaints == []
     assert read_segment(without_entry_flags(parts[1])).complaints == []
+
+
+def test_tables_that_stand_twice_are_right_and_three_times_are_not(parts: list[bytes]) -> None:
+    tables = parts[1][: 2 * PACKET]
+    twice, thrice = (read_segment(parts[0] + more) for more in (tables, 2 * tables))
+    again = read_segment(parts[1])
+    assert (twice.complaints, thrice.complaints) == ([], [])
+    assert check_seam(twice, Decimal("0.6"), again) == []
+    found = check_seam(thrice, Decimal("0.6"), again)
+    expected = [f"3: a packet of PID {pid} stands there 3 times" for pid in ("0x0", "0x1000")]
+    assert found == expected
+    begins_twice = read_segment(tables + parts[1])
+    assert check_seam(read_segment(parts[0]), Decimal("0.6"), begins_twice) == []
+    assert check_seam(read_segment(parts[0] + tables), Decimal("0.6"), begins_twice) == expected
 
 
 def test_a_seam_that_does_not_go_on_is_told(parts: list[bytes]) -> None:
