@@ -210,8 +210,8 @@ class Limits(BaseModel):
 
     # -- HLS for players --
     hls_segments: int = Field(default=6, ge=3, le=100)  # in a playlist
-    hls_expired_segments: int = Field(default=2, ge=0, le=100)  # served though not in it any more
-    # of a channel's segments, beside the ring; above, the playlist becomes shorter
+    # of a channel's segments, beside the ring; above, what has left the playlist is kept less long,
+    # then the playlist becomes shorter
     hls_window_bytes: int = Field(default=96 * 1024 * 1024, ge=1024 * 1024, le=1 << 34)
     # a target duration that follows a stream's random-access points is never above
     hls_target_max_seconds: int = Field(default=15, ge=1, le=60)

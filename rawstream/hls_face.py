@@ -19,7 +19,7 @@ from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
 from rawstream.hls_tokens import Claims
 from rawstream.hls_writer import CONTENT_TYPE
-from rawstream.http1 import Request, Response
+from rawstream.http1 import Request, Response, is_known
 from rawstream.hub import ChannelHub, ref_of
 from rawstream.logins import Doorman
 from rawstream.packager import PLAYLIST_HEADERS, Packager
@@ -113,7 +113,7 @@ class HlsEndpoints:
             raise ViewerError(403, "this segment's URL is not good any more; load the playlist")
         watcher = self._watcher(packager, claims, request)
         answer = packager.serve(watcher, segment)
-        if request.headers.get("if-none-match", "") == dict(answer.headers)["ETag"]:
+        if is_known(dict(answer.headers)["ETag"], request):
             return Response(304, headers=answer.headers)
         if request.method != "HEAD":
             packager.sent(watcher, segment.size)

@@ -36,6 +36,7 @@ CONTINUE = STATUS_LINES[100] + b"\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 _NOBODY = ("", 0)
+_TAG = re.compile(r'(?:W/)?("[^\s"]*")')  # RFC 9110 §8.8.3
 _MORE_THAN_A_HEAD = frozenset(("content-length", "transfer-encoding", "upgrade", "expect"))
 _SEEN = 4096  # requests remembered, of so many bytes at most
 _SEEN_BYTES = 2048
@@ -50,6 +51,12 @@ _TARGET = re.compile(rb"[\x21-\x7e]+")
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _UNSAFE_OUT = re.compile(r"[\r\n\0]")
+
+
+def is_known(etag: str, request: Request) -> bool:
+    """Whether If-None-Match says so (RFC 9110 §13.1.2): a list of tags, weak or not, or any."""
+    said = request.headers.get("if-none-match", "").strip()
+    return said == "*" or etag in _TAG.findall(said)
 
 
 def _absolute_prefix(target: str) -> str:

@@ -76,6 +76,19 @@ class PlaylistRequest:
         )
 
 
+class _Expired:
+    """A segment that has left the playlist. `seconds`: how long it is still served. `until`: the
+    same as a time, from the first tick on that saw it.
+    """
+
+    __slots__ = ("seconds", "segment", "until")
+
+    def __init__(self, segment: Segment, seconds: float) -> None:
+        self.segment = segment
+        self.seconds = seconds
+        self.until: float | None = None
+
+
 class Packager:
     """The segments of one channel. `key`: the channel's. `call_soon`: runs something in the next
     turn of the loop.
@@ -122,8 +135,11 @@ class Packager:
         self._pulling = False
         # -- the window --
         self._window: deque[Segment] = deque()
-        self._expired: deque[Segment] = deque()
-        self._discontinuities = number  # of segments that have left the playlist
+        self._expired: deque[_Expired] = deque()
+        # Of segments that have left the playlist. Hours: hls.js walks through an array of as many
+        # places for each segment, and stands still at a count of seconds.
+        self._discontinuities = number // 3600
+        self._longest = 0.0  # seconds of the longest playlist so far
         self._by_name: dict[str, Segment] = {}
         self._answers: dict[int, Response] = {}  # by number
         self._written = b""
@@ -200,18 +216,26 @@ class Packager:
         ):
             seconds -= self._window[0].seconds
             self._expire()
-        while len(self._expired) > limits.hls_expired_segments:
-            self._forget(self._expired.popleft())
+        self._longest = max(self._longest, seconds)
         while self.window_bytes > self.cap_bytes and len(self._window) > 1:
             if not self._expired:
                 self._expire()
-            self._forget(self._expired.popleft())
+            self._forget(self._expired.popleft().segment)
 
     def _expire(self) -> None:
-        """The oldest leaves the playlist, and is served a little longer to those who are late."""
+        """The oldest leaves the playlist, and is served on to those who are late: so long as it
+        lasts itself and the longest playlist it stood in (§6.2.2).
+        """
         segment = self._window.popleft()
         self._discontinuities += segment.discontinuity
-        self._expired.append(segment)
+        self._expired.append(_Expired(segment, segment.seconds + self._longest))
+
+    def _forget_expired(self, now: float) -> None:
+        for expired in self._expired:
+            if expired.until is None:
+                expired.until = now + expired.seconds
+        while self._expired and (self._expired[0].until or now) <= now:
+            self._forget(self._expired.popleft().segment)
 
     def _forget(self, segment: Segment) -> None:
         del self._by_name[self._name(segment)]
@@ -235,11 +259,6 @@ class Packager:
             discontinuity_sequence=self._discontinuities,
             independent=self._segmenter.independent,
         )
-
-    @property
-    def window_seconds(self) -> float:
-        """How long the segments are, all together, that are served."""
-        return sum(one.seconds for one in (*self._expired, *self._window))
 
     # -- playlists ---------------------------------------------------------------------------------
 
@@ -334,7 +353,8 @@ class Packager:
     def _answer_of(self, segment: Segment) -> Response:
         headers = (
             ("ETag", f'"{self._name(segment)}"'),
-            ("Cache-Control", f"public, max-age={max(1, round(self.window_seconds))}"),
+            # in the playlist, and as long as it must be there after that
+            ("Cache-Control", f"public, max-age={round(2 * self._longest + segment.seconds)}"),
             CORS,
         )
         return Response(200, b"", SEGMENT_CONTENT_TYPE, headers, parts=segment.parts)
@@ -349,6 +369,7 @@ class Packager:
         long.
         """
         self.pull()
+        self._forget_expired(now)
         if self._written:
             self._answer_waiting()
         late = [request for request in self._waiting if request.deadline <= now]

@@ -22,7 +22,7 @@ from rawstream.config import Config
 from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
 from rawstream.guide import window
-from rawstream.http1 import Headers, Request, Response
+from rawstream.http1 import Headers, Request, Response, is_known
 from rawstream.logins import Doorman, Login, login_of, parameters
 from rawstream.records import Account
 from rawstream.store import Store
@@ -42,7 +42,6 @@ _JSON: Final = "application/json"
 _XML: Final = "application/xml; charset=utf-8"
 _M3U: Final = "audio/x-mpegurl; charset=utf-8"
 _PRIVATE: Headers = (("Cache-Control", "no-store"),)
-_TAG: Final = re.compile(r'(?:W/)?("[^\s"]*")')  # RFC 9110 §8.8.3
 _OUTPUTS: Final = {"ts": "ts", "mpegts": "ts", "m3u8": "m3u8", "hls": "m3u8"}
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
 _EMPTY_LISTS: Final = frozenset(
@@ -229,7 +228,7 @@ class XtreamEndpoints:
             exchange.stream(_PRIVATE, _XML)  # Kodi asks so before each GET: nothing is built
             return None
         built = await self._lists.xmltv(view, since, until)
-        if _is_known(built.etag, request):
+        if is_known(built.etag, request):
             return Response(304, headers=(("ETag", built.etag),))
         if asked.get("gzip") == "1":
             packed = built.packed or gzip.compress(built.body, mtime=0)  # else it is a small one
@@ -289,12 +288,6 @@ def _category(asked: Mapping[str, str]) -> int | None:
 
 def _json(value: Any) -> Response:
     return Response(200, orjson.dumps(value), _JSON, _PRIVATE)
-
-
-def _is_known(etag: str, request: Request) -> bool:
-    """RFC 9110 §13.1.2: a list of tags, weak or not, or any."""
-    said = request.headers.get("if-none-match", "").strip()
-    return said == "*" or etag in _TAG.findall(said)
 
 
 def _packed(

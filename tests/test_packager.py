@@ -165,12 +165,12 @@ def test_who_leaves_while_he_waits_is_forgotten(channel: Channel) -> None:
 # -- the window --
 
 
-def test_the_window_slides_and_late_readers_find_two_that_have_left_it(channel: Channel) -> None:
+def test_the_window_slides_and_late_readers_find_what_has_left_it(channel: Channel) -> None:
     packager = channel.package()
     seen: dict[int, str] = {}
-    for _ in range(20):
+    for turn in range(20):
         channel.play(2.0)
-        packager.tick(0.0)
+        packager.tick(2.0 * turn)
         if packager.held or not packager._written:
             continue
         playlist = channel.playlist()
@@ -179,7 +179,7 @@ def test_the_window_slides_and_late_readers_find_two_that_have_left_it(channel: 
         assert len(playlist.segments) <= 6
         listed = range(playlist.media_sequence, playlist.media_sequence + len(playlist.segments))
         served = {number for number, name in seen.items() if packager.find(name) is not None}
-        assert served == {number for number in seen if number >= listed[0] - 2}
+        assert served == {number for number in seen if number >= listed[0] - 7}
     assert len(seen) >= 17
 
 
@@ -205,10 +205,35 @@ def test_a_window_is_bounded_in_bytes(turns: Turns) -> None:
         channel.play(20.0)
         packager.tick(0.0)
         assert packager.window_bytes == sum(
-            one.size for one in (*packager._expired, *packager._window)
+            one.size for one in (*(old.segment for old in packager._expired), *packager._window)
         )
         assert packager.window_bytes <= limit
     assert names(channel.playlist())
+
+
+def test_what_has_left_the_playlist_is_served_for_its_time_and_the_longest_playlists(
+    channel: Channel,
+) -> None:
+    """RFC 8216 §6.2.2, in real time: a burst does not shorten it."""
+    packager = channel.package()
+    channel.play(14.5)
+    first = names(channel.playlist())[0]
+    channel.play(40.0)
+    assert first not in names(channel.playlist())
+    packager.tick(100.0)
+    packager.tick(100.0 + 2 + 12 - 0.1)
+    assert packager.find(first) is not None
+    packager.tick(100.0 + 2 + 12)
+    assert packager.find(first) is None
+    assert packager.window_bytes == sum(one.size for one in packager._window)
+    assert [packager.find(name) is None for name in names(channel.playlist())] == [False] * 6
+
+
+def test_the_discontinuity_sequence_is_one_that_players_can_count_to(channel: Channel) -> None:
+    """hls.js copies an array of that length for each segment."""
+    channel.package()
+    channel.play(14.5)
+    assert channel.playlist().discontinuity_sequence < 1_000_000
 
 
 def test_a_window_holds_three_target_durations_however_short_its_segments(turns: Turns) -> None:
@@ -345,7 +370,7 @@ def test_a_segments_answer_may_be_kept_by_a_cache_as_long_as_the_window(channel:
     answer = packager.serve(watcher, segment)
     headers = dict(answer.headers)
     assert headers["ETag"] == f'"{names(playlist)[0]}"'
-    assert headers["Cache-Control"] == f"public, max-age={8 * 2}"
+    assert headers["Cache-Control"] == f"public, max-age={6 * 2 + 2 + 6 * 2}"
     assert (answer.content_type, answer.length) == ("video/mp2t", segment.size)
     assert body(segment)[:1] == b"\x47"
 
