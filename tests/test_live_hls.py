@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser import Report, chromium
-from front_door import Heard, ask, front_door, run
+from front_door import ask, front_door, run
 from hls_rules import History, Media, Playlist, Segment, check_seam, read_segment
 from players import player_command
 from stage import PATIENCE_SECONDS, Stage, quick_contents, stage
