@@ -137,7 +137,8 @@ class Entry:
     hold a password. `attributes`: all of them, keys in lower case. `groups`: of `group-title`, else
     of the `#EXTGRP` in force. `number`: '5' or '5.1', '' without one. `tvg_shift`: hours.
     `catchup`, `catchup_source`, `catchup_days`: its own or the list's; `catchup` is Kodi's mode.
-    `headers`: to be sent for the stream, fit to be sent. `line`: where its URL stood.
+    `headers`: to be sent for the stream, fit to be sent. `duration`: whole seconds, 0 where none is
+    given, as of what is live. `line`: where its URL stood.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Entry:
     vlc_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     kodi_properties: Mapping[str, str] = field(default_factory=dict, repr=False)
     named: bool = True
+    duration: int = 0
     line: int = field(default=0, compare=False)
 
 
@@ -474,6 +476,7 @@ class M3uReader:
             vlc_options=self._vlc,
             kodi_properties=self._kodi,
             named=bool(name),
+            duration=_whole_seconds(extinf.duration) if extinf is not None else 0,
             line=number,
         )
         self._forget_entry()
@@ -541,6 +544,10 @@ def _number(text: str) -> str:
 
 def _hours(text: str) -> float:
     return float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else 0.0
+
+
+def _whole_seconds(text: str) -> int:
+    return 0 if text in ("-1", "0", "") else max(0, int(_hours(text)))
 
 
 def _days(text: str) -> int:

@@ -22,13 +22,14 @@ import re
 import time
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from rawstream.acelink import Kind
+from rawstream.film_names import Film, film_of
 from rawstream.m3u import Ending, Entry, LineWarning, M3uReader
 from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.store import Store
@@ -45,11 +46,21 @@ _ADULT: Final = re.compile(
     r"|erwachsenen?|erotic(?:[aio]|he|[ao]s)?|erotik[a-z]*|erotisch[a-z]*|erotiques?"
     r"|porno?s?|hentai)(?![a-z0-9])"
 )
+_NO_FILM: Final[Mapping[str, Any]] = {
+    "kind": "live",
+    "extension": "",
+    "facts": None,
+    "series_id": None,
+    "season": 0,
+    "episode": 0,
+}
 _KINDS: Final = ("added", "changed", "moved", "stale", "returned", "retired")
 
 
 class Listed(NamedTuple):
-    """What of an entry becomes part of a channel. `kind`, `value`: its link."""
+    """What of an entry becomes part of a channel. `kind`, `value`: its link. `film`: None for what
+    is live.
+    """
 
     name: str
     kind: Kind
@@ -61,11 +72,14 @@ class Listed(NamedTuple):
     logo: str
     number: str
     radio: bool
+    film: Film | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did, or would do. `names`: the first names of each kind of change."""
+    """What an import did, or would do. `names`: the first names of each kind of change. `movies`,
+    `episodes`: how many of the entries are films.
+    """
 
     entries: int
     added: int
@@ -81,6 +95,8 @@ class ImportReport:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     warnings: Sequence[LineWarning] = ()
     warning_count: int = 0
+    movies: int = 0
+    episodes: int = 0
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
@@ -88,12 +104,21 @@ class ImportReport:
     def summary(self) -> str:
         """One line for people."""
         cut = "" if self.complete else " (may have been cut short: nothing counts as missing)"
+        films = (
+            f", of them {_counted(self.movies, 'film')} and {_counted(self.episodes, 'episode')}"
+            if self.movies or self.episodes
+            else ""
+        )
         return (
-            f"{self.entries} entries{cut}: {self.added} added, {self.changed} changed, "
+            f"{self.entries} entries{films}{cut}: {self.added} added, {self.changed} changed, "
             f"{self.moved} moved, {self.unchanged} unchanged, {self.stale} stale, "
             f"{self.returned} returned, {self.retired} retired, {self.dropped} dropped, "
             f"{self.doubles} twice"
         )
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +168,7 @@ def plan(
     """
     wanted = list(_distinct(entries))
     groups = _merged(wanted) if source.merge_names else [(entry,) for entry in wanted]
-    categories = _Categories(there)
+    shelves = _Shelves(_Categories(there), _Series(there, groups))
     places = {channel_id: place for place, channel_id in _matched(there, groups).items()}
     changed: list[Channel] = []
     moved, stale, returned, retired = [], [], [], []
@@ -152,7 +177,7 @@ def plan(
         place = places.get(channel.id)
         fate = ""
         if place is not None:
-            values = _values(groups[place], place, source.id, categories, channel)
+            values = _values(groups[place], place, source.id, shelves, channel)
             new = {name: value for name, value in values.items() if getattr(channel, name) != value}
             if channel.stale_since is not None or channel.retired_at is not None:
                 returned.append(channel.id)
@@ -180,7 +205,7 @@ def plan(
     names["added"] = [groups[place][0].name for place in new_places[:_SHOWN]]
     names["returned"] = names["returned"][:_SHOWN]
     added = (
-        Channel(0, **_values(groups[place], place, source.id, categories)) for place in new_places
+        Channel(0, **_values(groups[place], place, source.id, shelves)) for place in new_places
     )
     return Plan(
         LineupChanges(added, changed, moved, stale, returned, retired, now),
@@ -301,7 +326,12 @@ class _Import:
             names=self._plan.names,
             warnings=self._ending.warnings,
             warning_count=self._ending.warning_count,
+            movies=self._count("movie"),
+            episodes=self._count("episode"),
         )
+
+    def _count(self, kind: str) -> int:
+        return sum(one.film is not None and one.film.kind == kind for one in self._entries)
 
 
 class _Categories(dict[str, int]):
@@ -314,6 +344,33 @@ class _Categories(dict[str, int]):
     def __missing__(self, name: str) -> int:
         self[name] = number = self._there.category(name, adult=is_adult(name))
         return number
+
+
+class _Series(dict[str, int]):
+    """Ids by the key of a series; asked for when an episode needs one. A series is called as its
+    first entry calls it, and shows the picture of that.
+    """
+
+    def __init__(self, there: ListContents, groups: Sequence[Sequence[Listed]]) -> None:
+        super().__init__()
+        self._there = there
+        self._first: dict[str, Listed] = {}
+        for group in groups:
+            if (film := group[0].film) is not None and film.kind == "episode":
+                self._first.setdefault(film.series_key, group[0])
+
+    def __missing__(self, key: str) -> int:
+        first = self._first[key]
+        assert first.film is not None, "only films are among them"
+        self[key] = number = self._there.series(key, first.film.series, first.logo)
+        return number
+
+
+class _Shelves(NamedTuple):
+    """Where a list's channels belong: ids of categories by name, of series by key."""
+
+    categories: Mapping[str, int]
+    series: Mapping[str, int]
 
 
 # -- entries --
@@ -344,6 +401,7 @@ def _listed(entry: Entry, groups: dict[tuple[str, ...], tuple[str, ...]]) -> Lis
         logo if logo[:8].lower().startswith(_HTTP) else "",
         entry.number,
         entry.radio,
+        film_of(entry),
     )
 
 
@@ -356,9 +414,10 @@ def _distinct(entries: Sequence[Listed]) -> Iterable[Listed]:
 
 
 def _merged(entries: Sequence[Listed]) -> list[tuple[Listed, ...]]:
-    groups: dict[str, list[Listed]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Listed]] = defaultdict(list)
     for entry in entries:
-        groups[_normalised(entry.name)].append(entry)
+        kind = entry.film.kind if entry.film is not None else ""
+        groups[kind, _normalised(entry.name)].append(entry)
     return [tuple(group) for group in groups.values()]
 
 
@@ -465,7 +524,7 @@ def _values(
     group: Sequence[Listed],
     place: int,
     list_id: int,
-    categories: Mapping[str, int],
+    shelves: _Shelves,
     before: Channel | None = None,
 ) -> dict[str, Any]:
     """The fields that a list sets, but for those that were set by hand."""
@@ -484,9 +543,36 @@ def _values(
         "playlist_id": list_id,
     }
     if "categories" not in edited:
+        categories = shelves.categories
         values["categories"] = tuple([categories[name] for name in entry.groups])
+    if before is None or not _is_sorted_by_hand(before, entry):
+        values |= _film_values(entry.film, shelves, edited)
     for name in edited - {"identity", "playlist_id"}:
         values.pop(name, None)
+    return values
+
+
+def _is_sorted_by_hand(channel: Channel, entry: Listed) -> bool:
+    """Whether somebody decided that it is of another kind than its list says."""
+    kind = entry.film.kind if entry.film is not None else "live"
+    return "kind" in channel.edited and channel.kind != kind
+
+
+def _film_values(
+    film: Film | None, shelves: _Shelves, edited: Collection[str]
+) -> Mapping[str, Any]:
+    if film is None:
+        return _NO_FILM
+    values: dict[str, Any] = {
+        **_NO_FILM,
+        "kind": film.kind,
+        "extension": film.extension,
+        "facts": film.facts,
+        "season": film.season,
+        "episode": film.episode,
+    }
+    if film.kind == "episode" and "series_id" not in edited:
+        values["series_id"] = shelves.series[film.series_key]
     return values
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rawstream import playlist_import
 from rawstream.database import FILE_NAME
 from rawstream.m3u import NotAList
 from rawstream.playlist_import import (
@@ -20,7 +21,7 @@ from rawstream.playlist_import import (
     read_list,
     try_playlist,
 )
-from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.records import Channel, ChannelSource, FilmFacts, ListSource
 from rawstream.store import Store
 
 DAY = 86_400
@@ -322,6 +323,122 @@ async def test_a_trial_of_a_file_says_what_the_import_then_says(
         assert said.added
     empty = await try_playlist(tmp_path / "none.db", importer.source, entries, ending)
     assert (empty.added, (tmp_path / "none.db").exists()) == (2, False)
+
+
+# -- films --
+
+FILMS = listed(
+    ("One", "http://h/live/u/p/1.ts", 'group-title="News"'),
+    ("Film (2020)", "http://h/movie/u/p/2.mkv", 'group-title="Films" plot="A plot"'),
+    ("Show S01E01", "http://h/series/u/p/3.mp4", 'group-title="Shows" tvg-logo="http://l/1.png"'),
+    ("SHOW s01 e02", "http://h/series/u/p/4.mp4", 'group-title="Shows" tvg-logo="http://l/2.png"'),
+)
+
+
+async def test_films_of_a_list_are_films_and_the_summary_counts_them(importer: Importer) -> None:
+    report = await importer.take(FILMS)
+    assert (report.movies, report.episodes) == (1, 2)
+    assert report.summary().startswith("4 entries, of them 1 film and 2 episodes: 4 added, ")
+    one, film, first, second = await importer.store.lineup.channels()
+    assert (one.kind, one.extension, one.facts, one.series_id) == ("live", "", None, None)
+    assert (film.kind, film.extension, film.facts) == ("movie", "mkv", FilmFacts("A plot"))
+    (series,) = await importer.store.lineup.series()
+    assert (series.name, series.cover) == ("Show", "http://l/1.png"), "as its first entry has them"
+    assert [(one.series_id, one.season, one.episode) for one in (first, second)] == [
+        (series.id, 1, 1),
+        (series.id, 1, 2),
+    ]
+    again = await importer.take(FILMS)
+    assert (again.unchanged, again.changed) == (4, 0)
+    live = await importer.take(listed(("One", "http://h/live/u/p/1.ts", "")))
+    assert live.summary().startswith("1 entries: ")
+
+
+async def test_what_came_as_a_channel_becomes_a_film_under_its_id(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(playlist_import, "film_of", lambda _entry: None)  # a version before films
+        await importer.take(FILMS)
+    before = await importer.store.lineup.channels()
+    assert {channel.kind for channel in before} == {"live"}
+    report = await importer.take(FILMS)
+    assert (report.added, report.changed, report.unchanged) == (0, 3, 1)
+    after = await importer.store.lineup.channels()
+    assert [channel.id for channel in after] == [channel.id for channel in before]
+    assert [channel.kind for channel in after] == ["live", "movie", "episode", "episode"]
+    assert await importer.store.lineup.undo_last(importer.source.id)
+    assert await importer.store.lineup.channels() == before
+
+
+async def test_a_kind_that_was_set_by_hand_stays(importer: Importer) -> None:
+    lineup = importer.store.lineup
+    await importer.take(FILMS)
+    one, film, first, second = await lineup.channels()
+    mine = Channel(0, "", kind="movie", extension="ts")
+    wanted = [
+        dataclasses.replace(one, kind=mine.kind, extension=mine.extension),
+        dataclasses.replace(film, kind="live", extension="", facts=None),
+        dataclasses.replace(first, season=7),
+        dataclasses.replace(second, series_id=(await lineup.series_named("Mine")).id),
+    ]
+    for channel, name in zip(wanted, ("kind", "kind", "season", "series_id"), strict=True):
+        await lineup.set_channel(channel, edited=[name])
+    await importer.take(FILMS)
+    found = await lineup.channels()
+    assert [dataclasses.replace(one, edited=frozenset()) for one in found] == wanted
+
+
+async def test_a_series_that_is_sorted_by_hand_is_not_made(importer: Importer) -> None:
+    url = "http://h/play/1"
+    await importer.take(listed(("Show S01E01", url, "")))
+    channel = await importer.only()
+    assert channel.kind == "live"
+    await importer.store.lineup.set_channel(channel, edited=["kind"])
+    await importer.take(listed(("Show S01E01", url, 'tvg-type="series"')))
+    assert (await importer.only()).kind == "live"
+    assert await importer.store.lineup.series() == []
+
+
+async def test_a_series_keeps_its_id_through_shuffles_and_gets_the_newest_cover(
+    importer: Importer,
+) -> None:
+    entries = [
+        (f"Show {n % 3} S01E{n:02}", f"http://h/series/u/p/{n}.mkv", f'tvg-logo="http://l/{n % 3}"')
+        for n in range(1, 13)
+    ]
+    await importer.take(listed(*entries))
+    names = {series.id: series.name for series in await importer.store.lineup.series()}
+    assert sorted(names.values()) == ["Show 0", "Show 1", "Show 2"]
+    random.Random(3).shuffle(entries)
+    moved = [(name, url, logo.replace("//l/", "//new/")) for name, url, logo in entries]
+    await importer.take(listed(*moved, ("Show 4 S01E01", "http://h/series/u/p/99.mkv", "")))
+    found = await importer.store.lineup.series()
+    named: dict[int | None, str] = {**names, max(names) + 1: "Show 4"}
+    assert {one.id: one.name for one in found} == named
+    assert {one.cover for one in found} == {f"http://new/{n}" for n in range(3)} | {""}
+    for channel in await importer.store.lineup.channels():
+        assert channel.name.startswith(f"{named[channel.series_id]} S01E")
+
+
+async def test_a_channel_and_a_film_of_one_name_are_not_merged(importer: Importer) -> None:
+    importer.source = dataclasses.replace(importer.source, merge_names=True)
+    await importer.take(
+        listed(
+            ("Titanic", ace(1), ""),
+            ("Titanic", "http://h/movie/u/p/2.mkv", ""),
+            ("Titanic", "http://h/movie/u/p/3.mkv", ""),
+        )
+    )
+    found = await importer.store.lineup.channels()
+    assert [(one.kind, len(one.sources)) for one in found] == [("live", 1), ("movie", 2)]
+
+
+async def test_a_trial_says_what_becomes_of_films(importer: Importer, tmp_path: Path) -> None:
+    entries, ending = read_list([FILMS.encode()])
+    said = await try_playlist(tmp_path / FILE_NAME, importer.source, entries, ending, now=1000)
+    assert await importer.store.lineup.series() == []
+    assert said == await importer.take(FILMS)
 
 
 # -- lists whose end nobody announced --
