@@ -91,6 +91,11 @@ class Films(Mapping[int, Channel]):
     def addressed(self, base: str) -> Films:
         return Films(self._films, self._series, self._shows, self._categories_of, base)
 
+    @property
+    def are_sorted(self) -> bool:
+        """Whether `shelves` costs nothing."""
+        return self._sorted is not None
+
     def shelves(self) -> _Shelves:
         if self._sorted is None:
             movies = []

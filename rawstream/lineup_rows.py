@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from rawstream.records import Category, Channel, ChannelSource, FilmFacts, ListSource, Series
@@ -20,6 +21,9 @@ CHANNEL_COLUMNS: Final = (
     *("added_at", "playlist_id", "identity", "stale_since", "retired_at"),
     *("kind", "extension", "facts", "series_id", "season", "episode"),
 )
+# as the table has them: by name SQLite's rows are slow, and an import reads all of them
+_IN_TABLE: Final = ("id", *CHANNEL_COLUMNS[:14], "edited", *CHANNEL_COLUMNS[14:])
+_OF_CHANNEL: Final = attrgetter(*CHANNEL_COLUMNS)
 INSERT_SOURCE: Final = "INSERT INTO channel_sources VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_CATEGORY: Final = "INSERT INTO channel_categories VALUES (?, ?, ?)"
 _NOT_EDITED: Final[frozenset[str]] = frozenset()
@@ -46,7 +50,7 @@ class Parts:
 
 def channel_columns(channel: Channel) -> dict[str, Any]:
     """In the order of `CHANNEL_COLUMNS`, then `edited`."""
-    values = {name: getattr(channel, name) for name in CHANNEL_COLUMNS}
+    values = dict(zip(CHANNEL_COLUMNS, _OF_CHANNEL(channel), strict=True))
     values["facts"] = facts_text(channel.facts)
     values["edited"] = " ".join(sorted(channel.edited))
     return values
@@ -102,15 +106,16 @@ def channels_of(
 def channel_of(
     row: sqlite3.Row, sources: Iterable[sqlite3.Row], categories: Iterable[sqlite3.Row]
 ) -> Channel:
-    values: dict[str, Any] = {name: row[name] for name in CHANNEL_COLUMNS}
+    """`row`: of all columns."""
+    values: dict[str, Any] = dict(zip(_IN_TABLE, row, strict=True))
     for name in ("radio", "enabled", "adult"):
         values[name] = bool(values[name])
+    edited = values.pop("edited")
     values["facts"] = facts_of(values["facts"])
     return Channel(
-        id=row["id"],
         sources=tuple(_source(source) for source in sources),
         categories=tuple(category["category_id"] for category in categories),
-        edited=frozenset(row["edited"].split()) if row["edited"] else _NOT_EDITED,
+        edited=frozenset(edited.split()) if edited else _NOT_EDITED,
         **values,
     )
 

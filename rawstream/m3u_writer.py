@@ -61,13 +61,15 @@ class M3uWriter:
         attributes: Mapping[str, str] | None = None,
         *,
         groups: Sequence[str] = (),
+        seconds: int = -1,
         vlc_options: Mapping[str, str] | None = None,
         kodi_properties: Mapping[str, str] | None = None,
     ) -> str:
         """All lines of an entry above its URL, which depends on who asks while these don't.
 
         `attributes` are written in their order, those of players' habit first, `group-title` last,
-        empty ones as well. Options stand before #EXTINF, where no player minds them.
+        empty ones as well. Options stand before #EXTINF, where no player minds them. `seconds`: how
+        long it is, -1 for what is live or of unknown length.
 
         Raises ValueError for a key that is no attribute's name.
         """
@@ -96,7 +98,7 @@ class M3uWriter:
         shown = writable(name)
         if not self._name_commas:
             shown = " ".join(shown.replace(",", " ").split())
-        lines.append(f"#EXTINF:-1{pairs},{written(shown[:NAME_LIMIT].strip())}")
+        lines.append(f"#EXTINF:{seconds}{pairs},{written(shown[:NAME_LIMIT].strip())}")
         return self._newline.join(lines) + self._newline
 
     def location(self, url: str) -> str:

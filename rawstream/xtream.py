@@ -26,15 +26,9 @@ from rawstream.http1 import Headers, Request, Response, is_known
 from rawstream.logins import Doorman, Login, login_of, parameters
 from rawstream.records import Account
 from rawstream.store import Store
-from rawstream.xtream_lists import Built, XtreamLists
-from rawstream.xtream_shapes import (
-    ACTIONS,
-    NO_FILM,
-    NO_LISTINGS,
-    NO_SERIES,
-    account_object,
-    refusal_object,
-)
+from rawstream.xtream_films import NO_FILM, NO_SERIES
+from rawstream.xtream_lists import Built, EnigmaMenu, Kind, Prefixes, XtreamLists
+from rawstream.xtream_shapes import ACTIONS, NO_LISTINGS, account_object, refusal_object
 
 Answer = Response | Awaitable[Response | None] | None
 
@@ -44,10 +38,22 @@ _M3U: Final = "audio/x-mpegurl; charset=utf-8"
 _PRIVATE: Headers = (("Cache-Control", "no-store"),)
 _OUTPUTS: Final = {"ts": "ts", "mpegts": "ts", "m3u8": "m3u8", "hls": "m3u8"}
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
-_EMPTY_LISTS: Final = frozenset(
-    ("get_vod_categories", "get_vod_streams", "get_series_categories", "get_series")
-)
-_LISTS: Final = _EMPTY_LISTS | {"get_live_categories", "get_live_streams", "get_epg"}
+_CATEGORIES: Final[Mapping[str, Kind]] = {
+    "get_live_categories": "live",
+    "get_vod_categories": "movie",
+    "get_series_categories": "series",
+}
+_STREAMS: Final[Mapping[str, Kind]] = {
+    "get_live_streams": "live",
+    "get_vod_streams": "movie",
+    "get_series": "series",
+}
+_LISTS: Final = _CATEGORIES.keys() | _STREAMS.keys() | {"get_epg"}
+_KEYS: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(("live", "created_live", "radio_streams"), "live"),
+    "movie": "movie",
+    "series": "series",
+}
 _SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "get_vod_info": NO_FILM,
     "get_series_info": NO_SERIES,
@@ -55,6 +61,9 @@ _SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "get_simple_data_table": NO_LISTINGS,
     "get_epg_batch": {},
 }
+
+
+_MENU_KEYS: Final = ("type", "cat_id", "series_id", "season")
 
 
 class XtreamEndpoints:
@@ -160,27 +169,38 @@ class XtreamEndpoints:
         self, request: Request, action: str, asked: Mapping[str, str], account: Account
     ) -> Answer:
         view = self._view(account, request)
-        if action == "get_live_streams":
+        if action in _STREAMS:
             category = _category(asked)
-            built = self._lists.streams_at_once(view, category)
+            built = self._lists.streams_at_once(view, category, _STREAMS[action])
             if built is not None:
                 return _paged(request, built, asked)
-            return self._streams(request, view, category, asked)
-        if action == "get_live_categories":
-            return self._categories(request, view)
+            return self._streams(request, view, category, asked, _STREAMS[action])
+        if action in _CATEGORIES:
+            return self._categories(request, view, _CATEGORIES[action])
+        if action == "get_vod_info":
+            return self._as_json(self._lists.film(view, _id(asked, "vod_id")))
+        if action == "get_series_info":
+            return self._as_json(self._lists.one_series(view, _id(asked, "series_id")))
         if action in xtream_guide.ACTIONS:
             return self._listings(action, asked, view)
         return _json(_SHAPES.get(action, []))
 
     async def _streams(
-        self, request: Request, view: View, category: int | None, asked: Mapping[str, str]
+        self,
+        request: Request,
+        view: View,
+        category: int | None,
+        asked: Mapping[str, str],
+        kind: Kind,
     ) -> Response:
-        return _paged(
-            request, await self._lists.streams(self._catalogue.current, view, category), asked
-        )
+        built = await self._lists.streams(self._catalogue.current, view, category, kind)
+        return _paged(request, built, asked)
 
-    async def _categories(self, request: Request, view: View) -> Response:
-        return _packed(request, await self._lists.categories(view), _JSON)
+    async def _categories(self, request: Request, view: View, kind: Kind) -> Response:
+        return _packed(request, await self._lists.categories(view, kind), _JSON)
+
+    async def _as_json(self, made: Awaitable[bytes]) -> Response:
+        return Response(200, await made, _JSON, _PRIVATE)
 
     async def _listings(self, action: str, asked: Mapping[str, str], view: View) -> Response:
         now = int(time.time())
@@ -194,16 +214,15 @@ class XtreamEndpoints:
         login = login_of(asked)
         account = await self._doorman.watcher(login, request)
         plus = asked.get("type", "").lower() != "m3u"
-        wanted = set(filter(None, asked.get("key", "").split(",")))
+        wanted = set(filter(None, asked.get("key", "").split(","))) or _KEYS
         base = self._doorman.base(request).url
         view = self._view(account, request)
-        if wanted and not wanted & {"live", "created_live", "radio_streams"}:
-            view = _nothing_of(view)
         body = await self._lists.m3u(
             view,
             plus=plus,
             extension=_extension(asked.get("output", ""), account.allowed_formats),
-            stream_prefix=f"{base}/live/{login.path}/",
+            kinds=frozenset(_KEYS[key] for key in wanted if key in _KEYS),
+            prefixes=Prefixes.of(base, login.path),
             guide_url=f"{base}/xmltv.php?{login.query}",
             kodi=self._config.kodi_properties,
         )
@@ -243,18 +262,12 @@ class XtreamEndpoints:
         login = login_of(asked)
         account = await self._doorman.watcher(login, request)
         base, view = self._doorman.base(request).url, self._view(account, request)
-        kind = asked.get("type", "")
-        if kind == "get_live_streams":
-            category: str | None = asked.get("cat_id", "")
-        elif kind in ("", "get_live_categories"):
-            category = None
-        else:
-            view, category = _nothing_of(view), ""
+        menu = EnigmaMenu(*(asked.get(key, "") for key in _MENU_KEYS))
         body = await self._lists.enigma2(
             view,
-            category,
+            menu,
             title=account.username,
-            stream_prefix=f"{base}/live/{login.path}/",
+            prefixes=Prefixes.of(base, login.path),
             menu_url=f"{base}/enigma2.php?{login.query}",
         )
         return Response(200, body, "text/xml; charset=utf-8", _PRIVATE)
@@ -268,13 +281,14 @@ def _extension(output: str, allowed: Sequence[str]) -> str:
     return f".{wanted}"
 
 
-def _nothing_of(view: View) -> View:
-    """What is left of a view when nothing live was asked for."""
-    return View((view.key, "nothing"), (), (), {})
-
-
 def _days(text: str | None, otherwise: int) -> int:
     return int(text) if text is not None and _WHOLE.fullmatch(text) else otherwise
+
+
+def _id(asked: Mapping[str, str], name: str) -> int:
+    """0, which nothing has, for what is no number."""
+    text = asked.get(name, "").strip()
+    return int(text) if _WHOLE.fullmatch(text) else 0
 
 
 def _category(asked: Mapping[str, str]) -> int | None:

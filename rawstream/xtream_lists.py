@@ -1,7 +1,7 @@
 """Whole lists, built once per version of the line-up and class of accounts, off the loop.
 
-Owns: the JSON of categories and streams, the M3U, the XMLTV and Enigma2's XML, as bytes and packed;
-the threads that make them.
+Owns: the JSON of categories, streams, films and series, the M3U, the XMLTV and Enigma2's XML, as
+bytes and packed; the threads that make them.
 What depends on who asks (addresses, credentials) is joined in at the last moment. Must not know:
 who asks, whether he may.
 
@@ -19,19 +19,30 @@ import sqlite3
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import orjson
 
-from rawstream.catalogue import Catalogue, View
+from rawstream.catalogue import Catalogue, ShownSeries, View
 from rawstream.errors import StateError, ViewerError
 from rawstream.guide import document
 from rawstream.m3u_writer import M3uWriter
+from rawstream.records import Category, Channel
 from rawstream.xml_text import without_invalid_characters
+from rawstream.xtream_films import (
+    NO_FILM,
+    NO_SERIES,
+    episode_name,
+    extension_of,
+    film_info,
+    movie_rows,
+    series_info,
+    series_rows,
+)
 from rawstream.xtream_shapes import (
     categories_of,
     category_rows,
@@ -42,6 +53,7 @@ from rawstream.xtream_shapes import (
 
 # stands in a built list where something of the request belongs; no name holds a control character
 _STREAM, _GUIDE, _MENU, _TITLE = "\x02", "\x03", "\x04", "\x05"
+_MOVIE, _EPISODE = "\x06", "\x07"
 _KEPT: Final = 256  # lists; a category asked for is one more
 _JOINED: Final = 8  # lists with their addresses and credentials: players ask again at once
 _GUIDES_WAITING: Final = 16  # windows asked for and not made yet
@@ -69,6 +81,23 @@ class Built:
 
 
 _Build = Callable[[], bytes | list[bytes]]  # a document, or the rows of a JSON array
+Kind = Literal["live", "movie", "series"]
+
+
+class Prefixes(NamedTuple):
+    """What stands before an id in the URLs of channels, movies and episodes."""
+
+    live: str
+    movie: str
+    series: str
+
+    @classmethod
+    def of(cls, base: str, login: str) -> Prefixes:
+        """`login`: the user and the password in a path, or a token."""
+        return cls(*(f"{base}/{kind}/{login}/" for kind in cls._fields))
+
+    def marks(self) -> list[tuple[str, str]]:
+        return list(zip((_STREAM, _MOVIE, _EPISODE), self, strict=True))
 
 
 class XtreamLists:
@@ -126,38 +155,81 @@ class XtreamLists:
                 break
             held -= _size(self._built.pop(key))
 
-    async def categories(self, view: View) -> Built:
+    async def _sort(self, view: View) -> None:
+        """Have the films of a view sorted out; from then on they cost nothing."""
+        if not view.films.are_sorted:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, view.films.shelves)
+
+    async def categories(self, view: View, kind: Kind = "live") -> Built:
         return await self._once(
-            (view.key, "categories"), lambda: orjson.dumps(category_rows(view.categories))
+            (view.key, "categories", kind),
+            lambda: orjson.dumps(category_rows(_categories(view, kind))),
         )
 
-    def streams_at_once(self, view: View, category: int | None) -> Built | None:
+    def streams_at_once(
+        self, view: View, category: int | None, kind: Kind = "live"
+    ) -> Built | None:
         """What `streams` gives, if it is there already."""
-        found = self._known((view.key, "streams", category))
+        found = self._known((view.key, "streams", kind, category))
         return found.result() if found is not None and found.done() else None
 
-    async def streams(self, catalogue: Catalogue, view: View, category: int | None) -> Built:
-        """`get_live_streams`; `category` None: all."""
+    async def streams(
+        self, catalogue: Catalogue, view: View, category: int | None, kind: Kind = "live"
+    ) -> Built:
+        """`get_live_streams`, `get_vod_streams` or `get_series`; `category` None: all."""
 
         def build() -> list[bytes]:
-            rows = stream_rows(view.channels, view.categories, catalogue.is_adult)
+            if kind == "live":
+                rows = stream_rows(view.channels, view.categories, catalogue.is_adult)
+            elif kind == "movie":
+                rows = movie_rows(view.movies, view.movie_categories)
+            else:
+                rows = series_rows(view.series, view.series_categories)
             return [
                 orjson.dumps(row)
                 for row in rows
                 if category is None or category in row["category_ids"]
             ]
 
-        known = category is None or any(shown.id == category for shown in view.categories)
-        return await self._once((view.key, "streams", category), build) if known else Built(b"[]")
+        if category is not None:
+            if kind != "live":
+                await self._sort(view)
+            if all(shown.id != category for shown in _categories(view, kind)):
+                return Built(b"[]")
+        return await self._once((view.key, "streams", kind, category), build)
+
+    async def film(self, view: View, film_id: int) -> bytes:
+        """`get_vod_info`. Not kept: a player asks for one after the other."""
+        await self._sort(view)
+        found = view.films.get(film_id)
+        if found is None or found.kind != "movie":
+            return orjson.dumps(NO_FILM)
+        return orjson.dumps(film_info(found, view.movie_categories))
+
+    async def one_series(self, view: View, series_id: int) -> bytes:
+        """`get_series_info`. Not kept either."""
+        await self._sort(view)
+        found = view.series_by_id.get(series_id)
+        if found is None:
+            return orjson.dumps(NO_SERIES)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, lambda: orjson.dumps(series_info(found, view.series_categories))
+        )
 
     async def panel(self, catalogue: Catalogue, view: View) -> Built:
         """The two keys that panel_api.php has more than player_api.php."""
 
         def build() -> bytes:
             rows = stream_rows(view.channels, view.categories, catalogue.is_adult)
+            rows += movie_rows(view.movies, view.movie_categories)
+            kinds: tuple[Kind, ...] = ("live", "movie", "series")
             document = {
-                "categories": {"live": category_rows(view.categories), "movie": [], "series": []},
-                "available_channels": panel_channels(rows, view.categories),
+                "categories": {kind: category_rows(_categories(view, kind)) for kind in kinds},
+                "available_channels": panel_channels(
+                    rows, (*view.categories, *view.movie_categories)
+                ),
             }
             return orjson.dumps(document)
 
@@ -169,31 +241,27 @@ class XtreamLists:
         *,
         plus: bool,
         extension: str,
-        stream_prefix: str,
+        prefixes: Prefixes,
         guide_url: str,
+        kinds: Collection[Kind] = ("live", "movie", "series"),
         kodi: bool = True,
     ) -> bytes:
-        """A channel list (§6.2). `stream_prefix`: what stands before an id in its URL. `kodi`:
+        """A channel list (§6.2), films behind what is live. `kinds`: what of them is in it. `kodi`:
         with #KODIPROP lines.
         """
-        key = (view.key, "m3u", plus, extension, kodi)
-        marks = ((_STREAM, stream_prefix), (_GUIDE, guide_url.replace('"', "%22")))
-        return await self._join(key, lambda: _m3u(view, plus, extension, kodi), marks)
+        key = (view.key, "m3u", plus, extension, frozenset(kinds), kodi)
+        marks = (*prefixes.marks(), (_GUIDE, guide_url.replace('"', "%22")))
+        return await self._join(key, lambda: _m3u(view, plus, extension, kinds, kodi), marks)
 
     async def enigma2(
-        self, view: View, category: str | None, *, title: str, stream_prefix: str, menu_url: str
+        self, view: View, asked: EnigmaMenu, *, title: str, prefixes: Prefixes, menu_url: str
     ) -> bytes:
-        """Channels of a category ('' and '0': all of them), or with None the categories (§3.12).
-        `menu_url`: what more parameters are put behind.
-        """
-        if category in ("", "0"):
-            category = ""
-        elif category is not None and category not in {str(one.id) for one in view.categories}:
-            view, category = View((view.key, "nothing"), (), (), {}), ""
-        key = (view.key, "enigma2", category)
+        """A menu of Enigma2 plugins (§3.12). `menu_url`: what more parameters are put behind."""
+        await self._sort(view)
+        asked = _known_menu(view, asked)
         title = without_invalid_characters(title).replace("]]>", "]]]]><![CDATA[>")
-        marks = ((_STREAM, stream_prefix), (_MENU, menu_url), (_TITLE, title))
-        return await self._join(key, lambda: _enigma2(view, category), marks)
+        marks = (*prefixes.marks(), (_MENU, menu_url), (_TITLE, title))
+        return await self._join((view.key, "enigma2", asked), lambda: _enigma2(view, asked), marks)
 
     async def _join(self, key: Hashable, build: _Build, marks: Sequence[tuple[str, str]]) -> bytes:
         """What was built, with something of the request in the place of each mark."""
@@ -264,30 +332,41 @@ def _finished(build: _Build) -> Built:
     return Built(made, packed, f'"{hashlib.sha256(made).hexdigest()[:32]}"', starts)
 
 
-def _enigma2(view: View, category: str | None) -> bytes:
-    items: list[tuple[str, str, str, str, str, str]] = []
-    if category is None:
-        for shown in view.categories:
-            url = f"{_MENU}&type=get_live_streams&cat_id={shown.id}"
-            items.append((shown.name, "", "", str(shown.id), "playlist_url", url))
-    else:
-        categories = categories_of(view.categories)
-        for channel in view.channels:
-            own = [str(shown.id) for shown in categories(channel)] or ["0"]
-            if not category or category in own:
-                url = f"{_STREAM}{channel.id}.ts"
-                logo = without_invalid_characters(channel.logo)
-                items.append((channel.name, "", logo, category or own[0], "stream_url", url))
-    return enigma2(_TITLE, items, lambda text: base64.b64encode(text.encode()).decode()).encode()
+def _categories(view: View, kind: Kind) -> tuple[Category, ...]:
+    if kind == "live":
+        return view.categories
+    return view.movie_categories if kind == "movie" else view.series_categories
 
 
-def _m3u(view: View, plus: bool, extension: str, kodi: bool) -> bytes:
+# -- M3U --
+
+
+def _m3u(view: View, plus: bool, extension: str, kinds: Collection[Kind], kodi: bool) -> bytes:
     writer = M3uWriter(plus=plus)
+    # not by the writer: it would blank the mark
+    parts = [f'#EXTM3U url-tvg="{_GUIDE}" x-tvg-url="{_GUIDE}"\n' if plus else "#EXTM3U\n"]
+    if "live" in kinds:
+        parts += _live_entries(view, writer, extension, kodi)
+    if "movie" in kinds:
+        shown = categories_of(view.movie_categories)
+        for movie in view.movies:
+            group = [category.name for category in shown(movie)][:1]
+            parts.append(_film_entry(writer, movie, movie.name, group, _MOVIE))
+    if "series" in kinds:
+        shown = categories_of(view.series_categories)
+        for one in view.series:
+            group = [category.name for category in shown(one)][:1]
+            parts += (
+                _film_entry(writer, part, episode_name(part, one.series.name), group, _EPISODE)
+                for part in one.episodes
+            )
+    return "".join(parts).encode()
+
+
+def _live_entries(view: View, writer: M3uWriter, extension: str, kodi: bool) -> Iterator[str]:
     shown = categories_of(view.categories)
     # spares Kodi its probes (§9.4)
     properties = {"mimetype": _MIME_TYPES[extension]} if kodi else {}
-    # not by the writer: it would blank the mark
-    parts = [f'#EXTM3U url-tvg="{_GUIDE}" x-tvg-url="{_GUIDE}"\n' if plus else "#EXTM3U\n"]
     for number, channel in enumerate(view.channels, 1):
         groups = [category.name for category in shown(channel)]
         attributes = {
@@ -298,13 +377,134 @@ def _m3u(view: View, plus: bool, extension: str, kodi: bool) -> bytes:
         }
         if channel.radio:
             attributes["radio"] = "true"
-        parts.append(
-            writer.head(
-                channel.name,
-                attributes,
-                groups=groups[:1],
-                kodi_properties=properties,
-            )
+        yield writer.head(
+            channel.name,
+            attributes,
+            groups=groups[:1],
+            kodi_properties=properties,
         )
-        parts.append(f"{_STREAM}{channel.id}{extension}\n")
-    return "".join(parts).encode()
+        yield f"{_STREAM}{channel.id}{extension}\n"
+
+
+def _film_entry(
+    writer: M3uWriter, film: Channel, name: str, groups: Sequence[str], mark: str
+) -> str:
+    attributes = {"tvg-id": "", "tvg-name": name, "tvg-logo": film.logo}
+    seconds = film.facts.duration if film.facts is not None and film.facts.duration else -1
+    head = writer.head(name, attributes, groups=groups, seconds=seconds)
+    return f"{head}{mark}{film.id}.{extension_of(film)}\n"
+
+
+# -- Enigma2 --
+
+
+class EnigmaMenu(NamedTuple):
+    """What a menu was asked for: its `type`, and the category, series and season as they came."""
+
+    type: str = ""
+    category: str = ""
+    series: str = ""
+    season: str = ""
+
+
+_NOTHING: Final = EnigmaMenu("nothing")
+_MENUS: Final[Mapping[str, tuple[Kind, str]]] = {
+    "get_live_categories": ("live", "get_live_streams"),
+    "get_vod_categories": ("movie", "get_vod_streams"),
+    "get_series_categories": ("series", "get_series"),
+}
+_Item = tuple[str, str, str, str, str, str]
+
+
+def _known_menu(view: View, asked: EnigmaMenu) -> EnigmaMenu:
+    """The same for all that have the same answer: who makes up ids has nothing built for him."""
+    kinds = {listed: kind for kind, listed in _MENUS.values()}
+    if asked.type == "":
+        return EnigmaMenu("" if view.movies or view.series else "get_live_categories")
+    if asked.type in _MENUS:
+        return EnigmaMenu(asked.type)
+    if asked.type in kinds:
+        if asked.category in ("", "0"):
+            return EnigmaMenu(asked.type)
+        ids = {str(one.id) for one in _categories(view, kinds[asked.type])}
+        return EnigmaMenu(asked.type, asked.category) if asked.category in ids else _NOTHING
+    if asked.type in ("get_seasons", "get_series_streams"):
+        found = _series_named(view, asked.series)
+        if found is None:
+            return _NOTHING
+        if asked.type == "get_seasons":
+            return EnigmaMenu(asked.type, series=asked.series)
+        if any(str(part.season) == asked.season for part in found.episodes):
+            return EnigmaMenu(asked.type, series=asked.series, season=asked.season)
+    return _NOTHING
+
+
+def _series_named(view: View, text: str) -> ShownSeries | None:
+    return view.series_by_id.get(int(text)) if text.isascii() and text.isdigit() else None
+
+
+def _enigma2(view: View, asked: EnigmaMenu) -> bytes:
+    items = list(_items(view, asked))
+    return enigma2(_TITLE, items, lambda text: base64.b64encode(text.encode()).decode()).encode()
+
+
+def _items(view: View, asked: EnigmaMenu) -> Iterator[_Item]:
+    match asked.type:
+        case "":
+            for name, below in (
+                ("Live Streams", "get_live_categories"),
+                ("Movies", "get_vod_categories"),
+                ("TV Series", "get_series_categories"),
+            ):
+                if _categories(view, _MENUS[below][0]):
+                    yield _menu(name, "0", f"{_MENU}&type={below}")
+        case kind if kind in _MENUS:
+            of, below = _MENUS[kind]
+            for shown in _categories(view, of):
+                url = f"{_MENU}&type={below}&cat_id={shown.id}"
+                yield _menu(shown.name, str(shown.id), url)
+        case "get_live_streams":
+            yield from _streams(view.channels, view.categories, asked.category, _STREAM)
+        case "get_vod_streams":
+            yield from _streams(view.movies, view.movie_categories, asked.category, _MOVIE)
+        case "get_series":
+            categories = categories_of(view.series_categories)
+            for one in view.series:
+                own = [str(shown.id) for shown in categories(one)] or ["0"]
+                if not asked.category or asked.category in own:
+                    url = f"{_MENU}&type=get_seasons&series_id={one.series.id}"
+                    yield _menu(one.series.name, asked.category or own[0], url, one.series.cover)
+        case "get_seasons":
+            found = _series_named(view, asked.series)
+            assert found is not None, "it was known"
+            for season in dict.fromkeys(part.season for part in found.episodes):
+                url = f"{_MENU}&type=get_series_streams&series_id={asked.series}&season={season}"
+                yield _menu(f"Season {season}", "0", url, found.series.cover)
+        case "get_series_streams":
+            found = _series_named(view, asked.series)
+            assert found is not None, "it was known"
+            for part in found.episodes:
+                if str(part.season) == asked.season:
+                    name = episode_name(part, found.series.name)
+                    yield _stream(part, name, "0", _EPISODE)
+
+
+def _streams(
+    channels: Iterable[Channel], categories: Iterable[Category], category: str, mark: str
+) -> Iterator[_Item]:
+    shown = categories_of(categories)
+    for channel in channels:
+        own = [str(one.id) for one in shown(channel)] or ["0"]
+        if not category or category in own:
+            yield _stream(channel, channel.name, category or own[0], mark)
+
+
+def _stream(channel: Channel, name: str, category: str, mark: str) -> _Item:
+    extension = "ts" if channel.kind == "live" else extension_of(channel)
+    plot = channel.facts.plot if channel.facts is not None else ""
+    logo = without_invalid_characters(channel.logo)
+    return (name, plot, logo, category, "stream_url", f"{mark}{channel.id}.{extension}")
+
+
+def _menu(name: str, category: str, url: str, picture: str = "") -> _Item:
+    return (name, "", without_invalid_characters(picture), category, "playlist_url", url)

@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from rawstream.catalogue import Sorted
 from rawstream.guide import Listing
 from rawstream.records import Account, Category, Channel
 from rawstream.urls import Base
 
 # `null` is authentic for "never" and crashes players (§3.1); this is the largest int32
 NEVER: Final = "2147483647"
-NO_SERIES: Final[Mapping[str, Any]] = {"seasons": [], "info": {"name": None}, "episodes": {}}
-NO_FILM: Final[Mapping[str, Any]] = {"info": []}
 NO_LISTINGS: Final[Mapping[str, Any]] = {"epg_listings": []}
+_TYPE_NAMES: Final = {"live": "Live Streams", "radio_streams": "Radio", "movie": "Movies"}
 
 # What panels' numeric actions stand for (§2.2)
 ACTIONS: Final[Mapping[str, str]] = {
@@ -115,14 +115,14 @@ def category_rows(categories: Iterable[Category]) -> list[dict[str, Any]]:
 
 def categories_of(
     categories: Iterable[Category],
-) -> Callable[[Channel], list[Category]]:
-    """Of a channel its categories among these, its own order kept; the last of these for one that
-    is in none, since players demand one (§3.3).
+) -> Callable[[Sorted], list[Category]]:
+    """Of a channel or a series its categories among these, its own order kept; the last of these
+    for one that is in none, since players demand one (§3.3).
     """
     shown = {category.id: category for category in categories}
     other = list(shown.values())[-1:]
 
-    def found(channel: Channel) -> list[Category]:
+    def found(channel: Sorted) -> list[Category]:
         return [shown[own] for own in channel.categories if own in shown] or other
 
     return found
@@ -196,24 +196,30 @@ def encoded(text: str) -> str:
 def panel_channels(
     rows: Iterable[Mapping[str, Any]], categories: Iterable[Category]
 ) -> dict[str, Any]:
-    """`available_channels` of panel_api.php (§3.11), by stream id; here the id is text."""
+    """`available_channels` of panel_api.php (§3.11), by stream id; here the id is text. `rows`:
+    those of channels and of movies, `categories` of both.
+    """
     names = {str(category.id): category.name for category in categories}
     found = {}
     for row in rows:
         key = str(row["stream_id"])
-        radio = row["stream_type"] == "radio_streams"
+        movie = row["stream_type"] == "movie"
         found[key] = {
             **{name: row[name] for name in ("num", "name", "stream_type")},
-            "type_name": "Radio" if radio else "Live Streams",
+            "type_name": _TYPE_NAMES[row["stream_type"]],
             "stream_id": key,
-            **{name: row[name] for name in ("stream_icon", "epg_channel_id", "added")},
+            "stream_icon": row["stream_icon"],
+            "epg_channel_id": row.get("epg_channel_id"),
+            "added": row["added"],
             "category_name": names.get(row["category_id"], ""),
             "category_id": row["category_id"],
             "series_no": None,
-            "live": "1",
-            "container_extension": None,
-            **{name: row[name] for name in ("custom_sid", "tv_archive", "direct_source")},
-            "tv_archive_duration": row["tv_archive_duration"],
+            "live": str(int(not movie)),
+            "container_extension": row.get("container_extension"),
+            "custom_sid": row["custom_sid"],
+            "tv_archive": row.get("tv_archive", 0),
+            "direct_source": row["direct_source"],
+            "tv_archive_duration": row.get("tv_archive_duration", 0),
         }
     return found
 

@@ -93,6 +93,7 @@ ORDER = (
     "logos",
     "live",
     "xtream_shapes",
+    "xtream_films",
     "xtream_guide",
     "xtream_lists",
     "xtream",

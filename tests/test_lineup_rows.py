@@ -10,6 +10,7 @@ import pytest
 
 from rawstream.database import MIGRATIONS
 from rawstream.lineup_rows import (
+    _IN_TABLE,
     CHANNEL_COLUMNS,
     INSERT_CATEGORY,
     INSERT_SOURCE,
@@ -82,6 +83,11 @@ def test_all_at_once_and_one_by_one_are_the_same(tables: sqlite3.Connection) -> 
     sources, categories = Parts(tables, "channel_sources"), Parts(tables, "channel_categories")
     found = [channel_of(row, sources.of(row["id"]), categories.of(row["id"])) for row in rows]
     assert found == EXPECTED
+
+
+def test_the_columns_are_known_in_the_order_of_the_table(tables: sqlite3.Connection) -> None:
+    columns = [row["name"] for row in tables.execute("PRAGMA table_info(channels)")]
+    assert columns == list(_IN_TABLE)
 
 
 def test_of_facts_only_what_is_known_is_kept() -> None:

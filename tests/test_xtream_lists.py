@@ -21,7 +21,7 @@ from rawstream.errors import StateError, ViewerError
 from rawstream.m3u import M3uReader
 from rawstream.records import Account, Category, Channel
 from rawstream.store import Store
-from rawstream.xtream_lists import _GUIDES_WAITING, XtreamLists
+from rawstream.xtream_lists import _GUIDES_WAITING, EnigmaMenu, Prefixes, XtreamLists
 
 NOWHERE = Path("no-database")
 CATALOGUE = Catalogue(
@@ -41,7 +41,7 @@ async def m3u(plus: bool = True, user: str = "ana", **more: bool) -> str:
         VIEW,
         plus=plus,
         extension=".ts",
-        stream_prefix=f"http://h/live/{user}/pw/",
+        prefixes=Prefixes.of("http://h", f"{user}/pw"),
         guide_url=f"http://h/xmltv.php?username={user}",
         **more,
     )
@@ -86,7 +86,7 @@ async def test_one_build_serves_everybody_and_mixes_nobody_up() -> None:
 
     async def of(user: str) -> bytes:
         return await lists.m3u(
-            VIEW, plus=True, extension=".ts", stream_prefix=f"/{user}/", guide_url=user
+            VIEW, plus=True, extension=".ts", prefixes=Prefixes.of("", user), guide_url=user
         )
 
     assert b"ana" not in await of("bob")
@@ -149,11 +149,17 @@ async def test_what_one_player_asks_for_again_is_not_made_again() -> None:
     lists = XtreamLists(NOWHERE)
 
     async def enigma(title: str) -> bytes:
-        return await lists.enigma2(VIEW, "3", title=title, stream_prefix="/a/", menu_url="/m?")
+        return await lists.enigma2(
+            VIEW,
+            EnigmaMenu("get_live_streams", "3"),
+            title=title,
+            prefixes=Prefixes.of("", "a"),
+            menu_url="/m?",
+        )
 
     async def channels(user: str) -> bytes:
         return await lists.m3u(
-            VIEW, plus=True, extension=".ts", stream_prefix=f"/{user}/", guide_url=user
+            VIEW, plus=True, extension=".ts", prefixes=Prefixes.of("", user), guide_url=user
         )
 
     for of in (enigma, channels):

@@ -10,7 +10,6 @@ import pytest
 from rawstream.records import Account, Category, Channel
 from rawstream.urls import Base
 from rawstream.xtream_shapes import (
-    NO_SERIES,
     account_object,
     categories_of,
     category_rows,
@@ -43,7 +42,7 @@ def test_rows_1_2_15_19_the_account() -> None:
     assert found["exp_date"] == "2147483647", "a numeric string, also for never"
     assert (found["active_cons"], found["max_connections"]) == ("1", "2")
     assert (found["is_trial"], found["created_at"]) == ("0", "5")
-    assert found["allowed_output_formats"] == ["ts"]
+    assert found["allowed_output_formats"] == ["ts", "m3u8"]
     assert info(expires_at=99)["exp_date"] == "99"
 
 
@@ -81,10 +80,6 @@ def test_a_channel_is_in_what_is_shown_of_its_categories_or_in_the_last() -> Non
     assert found(Channel(1, "x", categories=(7, 9, 3))) == [other, news]
     assert found(Channel(1, "x", categories=(7,))) == found(Channel(1, "x")) == [other]
     assert categories_of([])(Channel(1, "x", categories=(7,))) == []
-
-
-def test_row_17_an_unknown_series_has_all_three_keys() -> None:
-    assert NO_SERIES == {"seasons": [], "info": {"name": None}, "episodes": {}}
 
 
 def test_row_21_a_failed_login_has_every_key() -> None:
