@@ -7,6 +7,7 @@ a stream carries.
 
     Connection         what every kind has in common
     StreamConnection   takes a socket over when an answer is a stream; it is the viewer's `Sink`
+    SizedBody          the `Sink` of an answer whose length was told; its connection goes on
     Exchange           one request's answer; what a handler holds
 
 A connection has no task and no timer of its own: it stores `deadline`, and the server's one sweep
@@ -17,9 +18,10 @@ sweeps.
     IDLE       requests         the next request             HEAD BODY ANSWERING DRAINING CLOSED
     HEAD       requests         the end of a head            IDLE BODY ANSWERING DRAINING CLOSED
     BODY       requests         the end of a body            IDLE ANSWERING DRAINING CLOSED
-    ANSWERING  ahead, bounded   the handler's answer         IDLE FLUSHING STREAMING DRAINING CLOSED
+    ANSWERING  ahead, bounded   an answer          IDLE FLUSHING STREAMING SENDING DRAINING CLOSED
     FLUSHING   ahead, bounded   the peer to take the answer  IDLE DRAINING CLOSED
     STREAMING  and discards     the viewer to leave          DRAINING CLOSED
+    SENDING    ahead, bounded   the body's whole length      IDLE FLUSHING DRAINING CLOSED
     DRAINING   and discards     the last bytes to go         CLOSED
 """
 
@@ -52,6 +54,7 @@ class State(Enum):
     ANSWERING = "answering"
     FLUSHING = "flushing"
     STREAMING = "streaming"
+    SENDING = "sending"
     DRAINING = "draining"
     CLOSED = "closed"
 
@@ -63,8 +66,12 @@ _MOVES: dict[State, frozenset[State]] = {
     State.HEAD: frozenset({State.IDLE, State.BODY, State.ANSWERING, State.DRAINING, State.CLOSED}),
     State.BODY: frozenset({State.IDLE, State.ANSWERING, State.DRAINING, State.CLOSED}),
     State.ANSWERING: frozenset(
-        {State.IDLE, State.FLUSHING, State.STREAMING, State.DRAINING, State.CLOSED}
+        {
+            *(State.IDLE, State.FLUSHING, State.STREAMING, State.SENDING),
+            *(State.DRAINING, State.CLOSED),
+        }
     ),
+    State.SENDING: frozenset({State.IDLE, State.FLUSHING, State.DRAINING, State.CLOSED}),
     State.FLUSHING: frozenset({State.IDLE, State.DRAINING, State.CLOSED}),
     State.STREAMING: frozenset({State.DRAINING, State.CLOSED}),
     State.DRAINING: frozenset({State.CLOSED}),
@@ -159,16 +166,28 @@ class Exchange:
             self._waiting().answer(response)
 
     def stream(
-        self, headers: Headers = (), content_type: str = "video/mp2t", *, chunked: bool = False
+        self,
+        headers: Headers = (),
+        content_type: str = "video/mp2t",
+        *,
+        chunked: bool = False,
+        status: int = 200,
+        content_length: int | None = None,
     ) -> Sink:
-        """Send a 200 head now and give the way in for what follows, until `finish` or `abort`.
+        """Send a head now and give the way in for what follows, until `finish` or `abort`.
 
         The body is raw until the connection closes; `chunked` frames it for an HTTP/1.1 viewer,
         which lets him tell an end from a cut. To HEAD the head is the whole answer: the sink
         discards, and `on_gone` follows soon. When the viewer has gone the sink discards too.
+
+        `content_length`: the body has so many bytes, and the connection takes the next request
+        after them. Who finishes it short resets the connection: never a body that looks whole. To
+        HEAD the sink discards, and nothing follows.
         """
         if self.gone:
             return StreamConnection.of_nobody()
+        if content_length is not None:
+            return self._waiting().send(status, headers, content_type, content_length)
         return self._waiting().stream(headers, content_type, chunked=chunked)
 
     def fail(self, response: Response) -> None:
@@ -271,6 +290,10 @@ class Connection(asyncio.Protocol):
         """Begin a stream. Only while ANSWERING."""
         raise NotImplementedError
 
+    def send(self, status: int, headers: Headers, content_type: str, length: int) -> Sink:
+        """Begin a body of a known length. Only while ANSWERING."""
+        raise NotImplementedError
+
     def hold(self) -> None:
         """The request's task has ended and the answer is still to come."""
         self._task = None
@@ -302,6 +325,18 @@ class Connection(asyncio.Protocol):
             except OSError:
                 pass  # the peer was faster
         self._transport.abort()
+
+    def _let_pause(self, user_timeout_seconds: float) -> None:
+        """How long the kernel lets the peer keep its window closed; 0: as long as he answers the
+        probes (tcp(7), TCP_USER_TIMEOUT).
+        """
+        sock = self._tcp_socket()
+        if sock is not None:
+            try:
+                milliseconds = int(user_timeout_seconds * 1000)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            except OSError:
+                pass  # the peer was faster
 
     def _tcp_socket(self) -> socket.socket | None:
         if self._transport is None:
@@ -457,6 +492,69 @@ class StreamConnection(Connection):
     def _write_chunk(self, data: bytes) -> None:
         if data and self._transport is not None:  # an empty chunk would be the last one
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+class SizedBody:
+    """The `Sink` of a body whose length was told: exactly so many bytes go out, or a reset.
+
+    `complete` is called once all are written and `finish` was.
+    """
+
+    __slots__ = ("_complete", "_connection", "left", "paused", "peer", "user_agent", "write")
+
+    def __init__(
+        self,
+        connection: Connection,
+        length: int,
+        write: Callable[[bytes], None],
+        complete: Callable[[], None],
+        *,
+        peer: tuple[str, int],
+        user_agent: str,
+    ) -> None:
+        self._connection: Connection | None = connection
+        self._complete = complete
+        self.left = length
+        self.paused = False  # kept by the connection
+        self.peer = peer
+        self.user_agent = user_agent
+
+        def counted(data: bytes) -> None:
+            if len(data) > self.left:
+                raise ValueError("more than the length that was told")  # a bug of ours
+            self.left -= len(data)
+            write(data)
+
+        self.write: Callable[[bytes], None] = counted
+
+    def unsent(self) -> int:
+        return self._connection.unsent() if self._connection is not None else 0
+
+    def kernel_unsent(self) -> tuple[int, int] | None:
+        return self._connection.kernel_unsent() if self._connection is not None else None
+
+    def finish(self) -> None:
+        if self._connection is None:
+            return
+        if self.left:
+            self.abort()
+        else:
+            self.release()
+            self._complete()
+
+    def abort(self) -> None:
+        connection = self._connection
+        self.release()
+        if connection is not None:
+            connection.abort()
+
+    def release(self) -> None:
+        """For the connection: it has ended, or is another answer's; whoever holds this writes to
+        nobody.
+        """
+        self._connection = None
+        self.paused = True
+        self.write = _discard
 
 
 def _discard(data: bytes) -> None:

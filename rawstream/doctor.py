@@ -22,11 +22,10 @@ from rawstream.engine_client import ContentRef
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ConfigError, UpstreamError
 from rawstream.http_client import request
-from rawstream.hub import spellings
 from rawstream.journal import StopJournal
 from rawstream.listener import bind_tcp
 from rawstream.mpegts import PacketCutter, PcrClock, TsScanner
-from rawstream.sources import EngineSource
+from rawstream.sources import EngineSource, spellings
 
 # No machine with a clock set right can run this version before its year.
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)

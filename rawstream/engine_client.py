@@ -18,7 +18,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2s
@@ -29,6 +29,7 @@ import orjson
 
 from rawstream.config import Limits, Timeouts
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
+from rawstream.http1_client import Headers
 from rawstream.http_client import BodyStream, Receiver, open_stream, request
 
 logger = logging.getLogger(__name__)
@@ -360,8 +361,15 @@ class Engine:
             is_encrypted=_integer(response.get("is_encrypted")) == 1,
         )
 
-    async def open(self, path: str, receiver: Receiver, head_seconds: float) -> BodyStream:
-        """Open a reader. Redirects stay on the engine as configured.
+    async def open(
+        self,
+        path: str,
+        receiver: Receiver,
+        head_seconds: float,
+        headers: Headers = (),
+        accepted: Collection[int] = (),
+    ) -> BodyStream:
+        """Open a reader. Redirects stay on the engine as configured. `accepted`: see `open_stream`.
 
         Raises UpstreamError; its `status` is 500 during preload (ask again, §2.3), 403 when the
         session was superseded (§1.5).
@@ -377,6 +385,8 @@ class Engine:
             return await open_stream(
                 self.url + path,
                 receiver,
+                headers=headers,
+                accepted=accepted,
                 connect_seconds=self._timeouts.engine_connect_seconds,
                 head_seconds=head_seconds,
                 limits=self._limits,

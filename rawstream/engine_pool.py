@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from rawstream.config import Limits, Timeouts
@@ -28,6 +28,7 @@ from rawstream.engine_client import (
     Stat,
 )
 from rawstream.errors import EngineError, UpstreamError
+from rawstream.http1_client import Headers
 from rawstream.http_client import BodyStream, Receiver
 from rawstream.journal import OpenSession, StopJournal
 
@@ -328,10 +329,19 @@ class EnginePool:
     # -- while it runs -----------------------------------------------------------------------------
 
     async def open(
-        self, session: EngineSession, receiver: Receiver, head_seconds: float
+        self,
+        session: EngineSession,
+        receiver: Receiver,
+        head_seconds: float,
+        headers: Headers = (),
+        *,
+        accepted: Collection[int] = (),
+        path: str = "",
     ) -> BodyStream:
-        """Open the session's one reader; see `Engine.open`."""
-        return await session.engine.open(session.playback_path, receiver, head_seconds)
+        """Open the session's one reader; see `Engine.open`. `path`: where a former one was led."""
+        return await session.engine.open(
+            path or session.playback_path, receiver, head_seconds, headers, accepted
+        )
 
     async def stat(self, session: EngineSession, *, reading: bool) -> Stat:
         """See `Engine.stat`. A session without a stat URL tells nothing."""

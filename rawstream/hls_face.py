@@ -20,7 +20,7 @@ from rawstream.errors import ViewerError
 from rawstream.hls_tokens import Claims
 from rawstream.hls_writer import CONTENT_TYPE
 from rawstream.http1 import Request, Response, is_known
-from rawstream.hub import ChannelHub, ref_of
+from rawstream.hub import ChannelHub, first_ref
 from rawstream.logins import Doorman
 from rawstream.packager import PLAYLIST_HEADERS, Packager
 from rawstream.records import Account, Channel
@@ -55,7 +55,7 @@ class HlsEndpoints:
         if _is_head(request, exchange):
             return
         key = WatcherKey(account.id, channel.id, request.peer[0], agent_of(request))
-        ref = ref_of(channel)
+        ref = first_ref(channel)
         lease: RequestLease | None = None
         if self._hub.watcher(ref, key) is None:
             lease = self._lease(account, key)

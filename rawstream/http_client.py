@@ -8,7 +8,8 @@ long.
 Engines answer loosely (engine reference §2.2, §8.2 no. 4): every framing is taken, the reason
 phrase may be missing, a redirect is acted on by its head because its body never ends. Heads are
 read here; chunked bodies go through httptools, all other bodies reach the receiver as the very
-bytes that were read. Reading never pauses: a slow viewer is no reason to slow an engine down.
+bytes that were read. Of what is live reading never pauses: a slow viewer is no reason to slow an
+engine down. A film's bytes wait for theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -96,6 +97,7 @@ class ClientConnection(asyncio.Protocol):
         "_framed_bytes",
         "_head_bytes",
         "_head_limit_bytes",
+        "_held",
         "_interim",
         "_opening",
         "_payload",
@@ -133,6 +135,7 @@ class ClientConnection(asyncio.Protocol):
         # transport
         self._transport: asyncio.Transport | None = None
         self._state = _State.HEAD
+        self._held = False  # reading is paused
         self.peer: tuple[str, int] = ("", 0)
         # answer
         self._head_bytes = bytearray()
@@ -317,6 +320,16 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.complete = True
 
+    def pause_reading(self, *, paused: bool) -> None:
+        """Take no more bytes off the socket for a while; its end is not noticed meanwhile."""
+        if self._transport is None or self._state is not _State.BODY or paused is self._held:
+            return
+        self._held = paused
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
     # -- the end --
 
     def abort(self) -> None:
@@ -377,6 +390,13 @@ class BodyStream:
     @property
     def peer(self) -> tuple[str, int]:
         return self._connection.peer
+
+    def pause(self) -> None:
+        """Let the other side wait: nothing more is read off the socket. Never for what is live."""
+        self._connection.pause_reading(paused=True)
+
+    def resume(self) -> None:
+        self._connection.pause_reading(paused=False)
 
     def abort(self) -> None:
         """End now; the receiver gets nothing more. Idempotent."""
@@ -469,6 +489,7 @@ async def open_stream(
     phase: str = "open",
     unix_path: str | None = None,
     connect_to: str | None = None,
+    accepted: Collection[int] = (),
     error_text_seconds: float = 1.0,
 ) -> BodyStream:
     """GET `url` and give its body to `receiver` as it comes; returns when a 2xx head is there.
@@ -479,7 +500,8 @@ async def open_stream(
     socket. `head_seconds` is one budget for all heads. `unix_path`: connect there instead of to
     the URL's host. May be cancelled at any time: no socket is left behind. How long a body may be
     silent is the caller's affair (`last_data_at`). `connect_to`: the address the URL's host was
-    resolved to, so that what was judged is what is connected to.
+    resolved to, so that what was judged is what is connected to. `accepted`: statuses that are
+    answers as well as every 2xx is.
 
     Raises UpstreamTimeout (phase 'connect' or `phase`); UpstreamError for everything else, with
     `status` set when there was an answer, and the first line of an error's body as its reason.
@@ -491,7 +513,7 @@ async def open_stream(
         refused = _Document(_ERROR_TEXT_BYTES)
         connection = ClientConnection(
             render_request(target, "GET", headers, b""),
-            _chooser(receiver, refused),
+            _chooser(receiver, refused, accepted),
             head_limit_bytes=limits.response_head_bytes,
         )
         done = False
@@ -504,7 +526,7 @@ async def open_stream(
             except TimeoutError as error:
                 raise UpstreamTimeout(phase, target.address, "no answer in time") from error
             left -= loop.time() - started
-            if 200 <= head.status < 300:
+            if 200 <= head.status < 300 or head.status in accepted:
                 done = True
                 return BodyStream(connection, head, url)
             location = head.headers.get("location", "")
@@ -521,8 +543,10 @@ async def open_stream(
     raise UpstreamError(phase, target.address, "too many redirects")
 
 
-def _chooser(receiver: Receiver, refused: Receiver) -> Callable[[ResponseHead], Receiver]:
-    return lambda head: receiver if 200 <= head.status < 300 else refused
+def _chooser(
+    receiver: Receiver, refused: Receiver, accepted: Collection[int]
+) -> Callable[[ResponseHead], Receiver]:
+    return lambda head: receiver if 200 <= head.status < 300 or head.status in accepted else refused
 
 
 async def _enough(connection: ClientConnection, document: _Document, seconds: float | None) -> None:

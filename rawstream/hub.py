@@ -11,7 +11,6 @@ one door where that question will be asked.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import logging
 import re
@@ -33,7 +32,7 @@ from rawstream.channels import (
 )
 from rawstream.channels import ChannelState as State
 from rawstream.config import Config
-from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState, Kind
+from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
 from rawstream.fetch_policy import FetchPolicy
@@ -44,7 +43,7 @@ from rawstream.mux import Mux, batch_windows
 from rawstream.packager import Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Request
 from rawstream.records import Channel, ChannelSource
-from rawstream.sources import EngineSource, Source
+from rawstream.sources import EngineSource, Source, ref_of, spellings
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 logger = logging.getLogger(__name__)
@@ -303,7 +302,7 @@ class ChannelHub:
         ChannelUnavailable, for one without a source as well.
         """
         self.watch(
-            ref_of(channel),
+            first_ref(channel),
             exchange,
             headers=headers,
             name=channel.name,
@@ -405,7 +404,7 @@ class ChannelHub:
             return (self._source(ref, channel.infohash),)
         found = []
         for way in ways:
-            way_ref = _ref_of(way)
+            way_ref = ref_of(way)
             infohash = channel.infohash if way_ref == ref else self.pool.known_infohash(way_ref)
             found.append(self._source(way_ref, infohash, way.headers, playlist=way.kind == "hls"))
         return found
@@ -505,39 +504,11 @@ class ChannelHub:
         return True, "ready"
 
 
-def ref_of(channel: Channel) -> ContentRef:
+def first_ref(channel: Channel) -> ContentRef:
     """What a channel of the line-up is known by: its first source. Raises ChannelUnavailable."""
     if not channel.sources:
         raise ChannelUnavailable("this channel has no source")
-    return _ref_of(channel.sources[0])
-
-
-def _ref_of(source: ChannelSource) -> ContentRef:
-    if source.kind != "direct" and source.kind != "hls":
-        return ContentRef(source.kind, source.value)
-    url = source.value
-    if source.headers:
-        # asked for in another way it is another stream; no server is sent a fragment
-        mark = hashlib.blake2s(repr(source.headers).encode(), digest_size=6).hexdigest()
-        url = f"{url.partition('#')[0]}#{mark}"
-    return ContentRef("direct", url)
-
-
-def spellings(ref: ContentRef, infohash: str | None) -> list[ContentRef]:
-    """How to ask an engine for a content, in order: what is known to be right, then the other kind
-    (reference §6).
-    """
-    found: list[ContentRef] = []
-    if infohash is not None:
-        found.append(ContentRef("infohash", infohash))
-    if ref.kind in ("url", "magnet"):
-        found.append(ref)
-    elif infohash != ref.value:
-        kinds: list[Kind] = ["content_id", "infohash"]
-        if ref.kind == "infohash":
-            kinds.reverse()
-        found += [ContentRef(kind, ref.value) for kind in kinds]
-    return list(dict.fromkeys(found))
+    return ref_of(channel.sources[0])
 
 
 def asks_again(request: Request) -> bool:

@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import cast
 
 from rawstream.config import Limits, Timeouts
-from rawstream.connection import Connection, Exchange, Handler, Host, Sink, State, StreamConnection
+from rawstream.connection import (
+    Connection,
+    Exchange,
+    Handler,
+    Host,
+    Sink,
+    SizedBody,
+    State,
+    StreamConnection,
+)
 from rawstream.errors import ViewerError
 from rawstream.http1 import (
     CONTINUE,
@@ -63,7 +72,7 @@ _PHASES = {"idle": State.IDLE, "head": State.HEAD, "body": State.BODY}
 class ServerConnection(Connection):
     """One accepted socket while it carries requests and whole answers."""
 
-    __slots__ = ("_advancing", "_eof", "_parser", "_reading_paused")
+    __slots__ = ("_advancing", "_body", "_eof", "_keep_alive", "_parser", "_reading_paused")
 
     def __init__(self, host: Host) -> None:
         super().__init__(host, State.HEAD)
@@ -71,6 +80,8 @@ class ServerConnection(Connection):
         self._advancing = False
         self._reading_paused = False
         self._eof = False  # the peer has closed its side and waits for an answer
+        self._body: SizedBody | None = None  # of the answer that is being sent
+        self._keep_alive = False  # after that
 
     # -- asyncio.Protocol --
 
@@ -97,6 +108,7 @@ class ServerConnection(Connection):
     def eof_received(self) -> bool:
         """True keeps our side open. On hold it means that the viewer has left (design §5)."""
         on_hold = self.state is State.ANSWERING and self._task is None
+        on_hold = on_hold or self.state is State.SENDING  # who closes his side has left
         if on_hold or (self.state in _READING and not self._parser.requests):
             if on_hold:
                 self.abort()
@@ -105,11 +117,22 @@ class ServerConnection(Connection):
         self._eof = True
         return self.state is not State.DRAINING
 
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self._body is not None:
+            self._body.paused = True
+
     def resume_writing(self) -> None:
         self.paused = False
+        if self._body is not None:
+            self._body.paused = False
         if self.state is State.FLUSHING:
             self._rest()
             self._advance()
+        elif self.state is State.SENDING:
+            exchange = self._exchange
+            if exchange is not None and exchange.on_resumed is not None:
+                exchange.on_resumed()
 
     # -- requests --
 
@@ -186,12 +209,7 @@ class ServerConnection(Connection):
         exchange, transport = self._exchange, self._transport
         assert exchange is not None and transport is not None, "an answer belongs to a request"
         request = exchange.request
-        keep_alive = request.keep_alive and not self._host.closing
-        connection = ""
-        if not keep_alive:
-            connection = "close"
-        elif request.http_version == "1.0":
-            connection = "keep-alive"
+        keep_alive, connection = self._after(request)
         bodiless = response.status in (204, 304)
         head = render_head(
             response.status,
@@ -214,6 +232,16 @@ class ServerConnection(Connection):
             transport.write(head + response.body)
         else:
             transport.writelines([head, response.body])
+        self._go_on(keep_alive=keep_alive)
+
+    def _after(self, request: Request) -> tuple[bool, str]:
+        """Whether the connection goes on after this request's answer, and what its head says."""
+        if not request.keep_alive or self._host.closing:
+            return False, "close"
+        return True, "keep-alive" if request.http_version == "1.0" else ""
+
+    def _go_on(self, *, keep_alive: bool) -> None:
+        """All of an answer is written: to the next request, or to the end."""
         if not keep_alive:
             self._drain()
         elif self.paused:
@@ -222,6 +250,48 @@ class ServerConnection(Connection):
         else:
             self._move(State.IDLE, self._host.timeouts.keep_alive_seconds)
             self._advance()
+
+    def send(self, status: int, headers: Headers, content_type: str, length: int) -> Sink:
+        """For Exchange.stream with a length: send the head, then take exactly so many bytes."""
+        exchange, transport = self._exchange, self._transport
+        assert exchange is not None and transport is not None, "an answer belongs to a request"
+        request = exchange.request
+        self._keep_alive, connection = self._after(request)
+        head = render_head(
+            status,
+            self._host.constant_headers,
+            content_type=content_type,
+            content_length=length,
+            headers=headers,
+            connection=connection,
+        )
+        if request.method == "HEAD":
+            self._exchange = self._task = None
+            exchange.answered()
+            transport.write(head)
+            self._go_on(keep_alive=self._keep_alive)
+            return StreamConnection.of_nobody()
+        agent = request.headers.get("user-agent", "")
+        self._body = body = SizedBody(
+            self, length, transport.write, self._sent, peer=self.peer, user_agent=agent
+        )
+        body.paused = self.paused
+        exchange.handed_to(self)
+        self._move(State.SENDING)
+        self._let_pause(0)  # a film is paused for as long as its viewer likes
+        transport.write(head)
+        if self._eof:
+            self.abort()
+        return body
+
+    def _sent(self) -> None:
+        """For the body: all of it is written."""
+        exchange, self._exchange = self._exchange, None
+        self._body = self._task = None
+        if exchange is not None:
+            exchange.answered()
+        self._let_pause(self._host.timeouts.viewer_stall_seconds + _USER_TIMEOUT_MARGIN_SECONDS)
+        self._go_on(keep_alive=self._keep_alive and not self._host.closing)
 
     def stream(self, headers: Headers, content_type: str, *, chunked: bool) -> Sink:
         """For Exchange.stream: send the head and hand the socket to a StreamConnection."""
@@ -300,6 +370,9 @@ class ServerConnection(Connection):
             self._drain()
 
     def _teardown(self) -> None:
+        if self._body is not None:
+            self._body.release()
+            self._body = None
         super()._teardown()
         self._parser.close()
 

@@ -11,6 +11,7 @@ else changes.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from rawstream.engine_client import (
     UNKNOWN_SESSION,
     ContentRef,
     Engine,
+    Kind,
     Stat,
     is_refusal,
     shown_url,
@@ -29,10 +31,11 @@ from rawstream.engine_client import (
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.http_client import BodyStream, Ending, open_stream
+from rawstream.http_client import BodyStream, Ending, Receiver, open_stream
+from rawstream.records import ChannelSource
 
-_FILM_LIMIT_BYTES = 1 << 40
-_ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
+FILM_LIMIT_BYTES = 1 << 40
+ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
 _HLS = b"#EXTM3U"
 _SECRET_HEADERS = frozenset(("authorization", "cookie"))
 _BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"
@@ -40,6 +43,35 @@ _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen 
 
 Take = Callable[[bytes], None]
 Headers = Sequence[tuple[str, str]]
+
+
+def ref_of(source: ChannelSource) -> ContentRef:
+    """What a source of the line-up is called here: two asked for in the same way are one."""
+    if source.kind != "direct" and source.kind != "hls":
+        return ContentRef(source.kind, source.value)
+    url = source.value
+    if source.headers:
+        # asked for in another way it is another stream; no server is sent a fragment
+        mark = hashlib.blake2s(repr(source.headers).encode(), digest_size=6).hexdigest()
+        url = f"{url.partition('#')[0]}#{mark}"
+    return ContentRef("direct", url)
+
+
+def spellings(ref: ContentRef, infohash: str | None) -> list[ContentRef]:
+    """How to ask an engine for a content, in order: what is known to be right, then the other kind
+    (reference §6).
+    """
+    found: list[ContentRef] = []
+    if infohash is not None:
+        found.append(ContentRef("infohash", infohash))
+    if ref.kind in ("url", "magnet"):
+        found.append(ref)
+    elif infohash != ref.value:
+        kinds: list[Kind] = ["content_id", "infohash"]
+        if ref.kind == "infohash":
+            kinds.reverse()
+        found += [ContentRef(kind, ref.value) for kind in kinds]
+    return list(dict.fromkeys(found))
 
 
 class NoEngineLeft(UpstreamError):
@@ -199,9 +231,9 @@ class _StreamFeed:
         """
         assert self._stream is not None, "open"
         length = self._stream.headers.get("content-length", "")
-        if not length.isdigit() or int(length) in _ENDLESS_BYTES:
+        if not length.isdigit() or int(length) in ENDLESS_BYTES:
             return False
-        return int(length) < _FILM_LIMIT_BYTES
+        return int(length) < FILM_LIMIT_BYTES
 
 
 # -- engines ---------------------------------------------------------------------------------------
@@ -423,6 +455,99 @@ class EngineFeed(_StreamFeed):
 # -- plain HTTP ------------------------------------------------------------------------------------
 
 
+class JudgedGet:
+    """GET of a URL that a list or a viewer named: each hop is judged by the addresses it resolves
+    to, and connected to one of these. The URL may hold secrets: only `label` is ever shown.
+    """
+
+    __slots__ = ("_headers", "_limits", "_policy", "_timeouts", "_url", "label")
+
+    def __init__(
+        self,
+        url: str,
+        label: str,
+        policy: FetchPolicy,
+        timeouts: Timeouts,
+        limits: Limits,
+        headers: Headers = (),
+    ) -> None:
+        self.label = label
+        self._url = url
+        self._headers = headers
+        self._policy = policy
+        self._timeouts = timeouts
+        self._limits = limits
+
+    async def open(
+        self, receiver: Receiver, more: Headers = (), accepted: Collection[int] = ()
+    ) -> BodyStream:
+        """The answer's body, after as many redirects as may be. `more`: headers of this request,
+        for every hop. `accepted`: see `open_stream`. Raises UpstreamError; see `shown`.
+        """
+        url, public = self._url, False
+        for _hop in range(self._limits.redirects + 1):
+            allowed = await self._policy.check(url, came_from_public=public)
+            public = public or allowed.public
+            headers = (*self._headers_for(url), *more)
+            found = await self._hop(url, allowed.addresses, receiver, headers, accepted)
+            if isinstance(found, BodyStream):
+                return found
+            url = found
+        raise UpstreamError("open", self.label, "too many redirects")
+
+    def shown(self, error: UpstreamError) -> UpstreamError:
+        """An error without the origin's own words, which may quote the URL."""
+        if error.status is None:
+            return error
+        reason = f"answered {error.status}"
+        return UpstreamError(error.phase, self.label, reason, status=error.status)
+
+    def _headers_for(self, url: str) -> Headers:
+        """What a list gives goes along, as players do; not its secrets to another origin."""
+        own, there = urlsplit(self._url), urlsplit(url)
+        if (own.scheme, own.netloc) == (there.scheme, there.netloc):
+            return self._headers
+        return [header for header in self._headers if header[0].lower() not in _SECRET_HEADERS]
+
+    async def _hop(
+        self,
+        url: str,
+        addresses: tuple[str, ...],
+        receiver: Receiver,
+        headers: Headers,
+        accepted: Collection[int],
+    ) -> BodyStream | str:
+        """One request, to the first of the addresses that accepts; the body, or where it leads."""
+        for number, address in enumerate(addresses, 1):
+            target: list[str] = []
+
+            def note(current: str, location: str, found: list[str] = target) -> str:
+                try:
+                    found.append(urljoin(current, location))
+                except ValueError:
+                    found.append("")  # nowhere: the policy says so
+                raise UpstreamError("open", self.label, "redirected")
+
+            try:
+                return await open_stream(
+                    url,
+                    receiver,
+                    headers=headers,
+                    accepted=accepted,
+                    connect_seconds=self._timeouts.source_connect_seconds,
+                    head_seconds=self._timeouts.source_head_seconds,
+                    limits=self._limits,
+                    redirect=note,
+                    connect_to=address,
+                )
+            except UpstreamError as error:
+                if target:
+                    return target[0]
+                if error.phase != "connect" or number == len(addresses):
+                    raise
+        raise AssertionError("a judged host has an address")
+
+
 class DirectSource:
     """A plain HTTP(S) MPEG-TS stream. Its URL may hold secrets: only `label` is ever shown."""
 
@@ -453,7 +578,7 @@ class DirectSource:
 class DirectFeed(_StreamFeed):
     """One reader on a plain HTTP stream."""
 
-    __slots__ = ("_headers", "_limits", "_policy", "_timeouts", "_url")
+    __slots__ = ("_get",)
 
     def __init__(
         self,
@@ -465,11 +590,7 @@ class DirectFeed(_StreamFeed):
         headers: Headers = (),
     ) -> None:
         super().__init__(label)
-        self._url = url
-        self._headers = headers
-        self._policy = policy
-        self._timeouts = timeouts
-        self._limits = limits
+        self._get = JudgedGet(url, label, policy, timeouts, limits, headers)
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the stream and wait for its first byte; only the first of `patience` counts, as
@@ -481,7 +602,7 @@ class DirectFeed(_StreamFeed):
         try:
             async with asyncio.timeout(patience[0]):
                 pipe = _Pipe(take)
-                await self._first_byte(await self._follow(pipe), pipe)
+                await self._first_byte(await self._get.open(pipe), pipe)
             opened = True
         except TimeoutError as error:
             reason = f"no byte within {time.monotonic() - begun:.0f} s"
@@ -489,68 +610,10 @@ class DirectFeed(_StreamFeed):
         except IsPlaylist:
             raise
         except UpstreamError as error:
-            raise FeedFailed(self._shown(error), None) from None
+            raise FeedFailed(self._get.shown(error), None) from None
         finally:
             if not opened:
                 self._leave()
-
-    def _shown(self, error: UpstreamError) -> UpstreamError:
-        """An error without the origin's own words, which may quote the URL."""
-        if error.status is None:
-            return error
-        reason = f"answered {error.status}"
-        return UpstreamError(error.phase, self.label, reason, status=error.status)
-
-    async def _follow(self, pipe: _Pipe) -> BodyStream:
-        """Each hop is judged by the addresses it resolves to, and connected to one of these."""
-        url, public = self._url, False
-        for _hop in range(self._limits.redirects + 1):
-            allowed = await self._policy.check(url, came_from_public=public)
-            public = public or allowed.public
-            found = await self._hop(url, allowed.addresses, pipe, self._headers_for(url))
-            if isinstance(found, BodyStream):
-                return found
-            url = found
-        raise UpstreamError("open", self.label, "too many redirects")
-
-    def _headers_for(self, url: str) -> Headers:
-        """What a list gives goes along, as players do; not its secrets to another origin."""
-        own, there = urlsplit(self._url), urlsplit(url)
-        if (own.scheme, own.netloc) == (there.scheme, there.netloc):
-            return self._headers
-        return [header for header in self._headers if header[0].lower() not in _SECRET_HEADERS]
-
-    async def _hop(
-        self, url: str, addresses: tuple[str, ...], pipe: _Pipe, headers: Headers
-    ) -> BodyStream | str:
-        """One request, to the first of the addresses that accepts; the body, or where it leads."""
-        for number, address in enumerate(addresses, 1):
-            target: list[str] = []
-
-            def note(current: str, location: str, found: list[str] = target) -> str:
-                try:
-                    found.append(urljoin(current, location))
-                except ValueError:
-                    found.append("")  # nowhere: the policy says so
-                raise UpstreamError("open", self.label, "redirected")
-
-            try:
-                return await open_stream(
-                    url,
-                    pipe,
-                    headers=headers,
-                    connect_seconds=self._timeouts.source_connect_seconds,
-                    head_seconds=self._timeouts.source_head_seconds,
-                    limits=self._limits,
-                    redirect=note,
-                    connect_to=address,
-                )
-            except UpstreamError as error:
-                if target:
-                    return target[0]
-                if error.phase != "connect" or number == len(addresses):
-                    raise
-        raise AssertionError("a judged host has an address")
 
     async def look(self) -> None:
         """A plain stream has nobody to ask."""

@@ -609,3 +609,36 @@ async def test_a_stream_may_come_over_tls_from_a_known_host_only(
         stream = await follow(url, tape)
         assert (await stream.ended)[0] is Ending.EOF
         assert tape.data == b"G"
+
+
+# -- a film waits for its viewer --
+
+
+async def test_a_paused_body_is_read_on_when_it_is_wanted_again() -> None:
+    film = os.urandom(4 << 20)
+    head = OK + b"Content-Length: %d\r\n\r\n" % len(film)
+    async with origin(head + film) as (url, _):
+        tape = Tape()
+        stream = await follow(url, tape)
+        stream.pause()
+        stream.pause()
+        held = len(tape.data)
+        await asyncio.sleep(0.1)
+        assert len(tape.data) == held < len(film)
+        stream.resume()
+        stream.resume()
+        assert (await stream.ended)[0] is Ending.EOF
+        stream.pause()  # there is nothing left to pause
+        stream.resume()
+    assert tape.data == film
+
+
+async def test_an_accepted_status_is_an_answer_with_its_head() -> None:
+    answer = b"HTTP/1.1 416 No\r\nContent-Range: bytes */5\r\nContent-Length: 0\r\n\r\n"
+    async with origin(answer) as (url, _):
+        stream = await follow(url, Tape(), accepted=(416,))
+        assert (stream.status, stream.headers["content-range"]) == (416, "bytes */5")
+        stream.abort()
+        with pytest.raises(UpstreamError) as caught:
+            await follow(url, Tape())
+    assert caught.value.status == 416

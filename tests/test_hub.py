@@ -12,9 +12,10 @@ from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef
 from rawstream.errors import UpstreamError
 from rawstream.http1 import Request
-from rawstream.hub import asks_again, spellings
+from rawstream.hub import asks_again
 from rawstream.records import Account, Channel, ChannelSource
 from rawstream.simulator import SimContent
+from rawstream.sources import spellings
 
 ID, INFOHASH = "1d" * 20, "1f" * 20
 SOME = 60_000

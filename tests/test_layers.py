@@ -42,6 +42,7 @@ ORDER = (
     "epg_elements",
     "epg_reader",
     "guide_match",
+    "byte_range",
     # wire
     "http1",
     "listener",
@@ -143,6 +144,7 @@ PURE = (
     "epg_elements",
     "epg_reader",
     "guide_match",
+    "byte_range",
     "http1",
     "ring",
     "viewer",

@@ -616,6 +616,159 @@ async def test_the_request_is_dropped_when_the_stream_begins() -> None:
         _ = held.exchanges[0].request
 
 
+# -- bodies of a known length --
+
+
+class Sized(Held):
+    """Answers each request with the head of ten bytes and keeps the sink."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__()
+        self.more = {"status": 206, "content_length": 10, **more}
+        self.sinks: list[Sink] = []
+        self.resumed = 0
+
+    def __call__(self, request: Request, exchange: Exchange) -> None:
+        super().__call__(request, exchange)
+        exchange.on_resumed = self.resume
+        self.sinks.append(exchange.stream((("X-A", "b"),), "video/mp4", **self.more))
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+async def test_a_body_of_a_known_length_leaves_the_connection_for_the_next_request() -> None:
+    films = Sized()
+    server = make_server(films)
+    transport = connect(server)
+    for _ in range(2):
+        transport.feed(GET)
+        (sink,) = films.sinks
+        sink.write(b"01234")
+        sink.write(b"56789")
+        sink.finish()
+        sink.finish()
+        assert transport.take() == (
+            b"HTTP/1.1 206 Partial Content\r\nServer: test\r\nContent-Type: video/mp4\r\n"
+            b"Content-Length: 10\r\nX-A: b\r\n\r\n0123456789"
+        )
+        assert not transport.closing
+        films.sinks.clear()
+    assert films.gone == 0
+    (connection,) = server.connections
+    assert connection.state is State.IDLE
+
+
+async def test_the_next_request_waits_for_the_end_of_the_body() -> None:
+    films = Sized()
+    transport = connect(make_server(films))
+    transport.feed(GET + GET[:10])
+    transport.feed(GET[10:])
+    assert len(films.sinks) == 1
+    films.sinks[0].write(b"0" * 10)
+    assert len(films.sinks) == 1
+    films.sinks[0].finish()
+    assert len(films.sinks) == 2
+
+
+async def test_a_body_that_ends_short_is_a_reset_and_one_that_is_too_long_a_bug() -> None:
+    films = Sized()
+    transport = connect(make_server(films))
+    transport.feed(GET)
+    films.sinks[0].write(b"0" * 9)
+    with pytest.raises(ValueError, match="more than the length"):
+        films.sinks[0].write(b"12")
+    films.sinks[0].finish()
+    assert transport.aborted
+    transport.lose()
+    assert films.gone == 1
+    films.sinks[0].write(b"0" * 99)  # to nobody
+
+
+@pytest.mark.parametrize("ending", ["eof", "lost", "abort"])
+async def test_a_viewer_of_a_known_length_is_gone_once(ending: str) -> None:
+    films = Sized()
+    server = make_server(films)
+    transport = connect(server)
+    transport.feed(GET)
+    match ending:
+        case "eof":
+            transport.protocol.eof_received()
+        case "lost":
+            transport.protocol.connection_lost(None)
+        case _:
+            films.sinks[0].abort()
+            transport.lose()
+    assert films.gone == 1
+    films.sinks[0].write(b"x")
+    films.sinks[0].finish()
+    assert films.sinks[0].paused
+    assert (films.gone, server.connections) == (1, set())
+
+
+async def test_a_known_length_pauses_resumes_and_flushes() -> None:
+    films = Sized()
+    server = make_server(films)
+    transport = connect(server)
+    transport.feed(GET)
+    (connection,) = server.connections
+    connection.pause_writing()
+    assert films.sinks[0].paused
+    transport.protocol.resume_writing()
+    assert (films.sinks[0].paused, films.resumed) == (False, 1)
+    films.sinks[0].write(b"0" * 10)
+    connection.pause_writing()
+    films.sinks[0].finish()
+    assert connection.state is State.FLUSHING
+    transport.feed(GET)
+    assert len(films.sinks) == 1
+    transport.protocol.resume_writing()
+    assert (connection.state, films.resumed, len(films.sinks)) == (State.SENDING, 1, 2)
+
+
+async def test_head_of_a_known_length_tells_it_and_goes_on() -> None:
+    films = Sized()
+    transport = connect(make_server(films))
+    for _ in range(2):
+        transport.feed(GET.replace(b"GET", b"HEAD", 1))
+        films.sinks[-1].write(b"nobody reads this")
+        assert transport.take().endswith(b"Content-Length: 10\r\nX-A: b\r\n\r\n")
+    assert films.gone == 0
+
+
+async def test_a_last_request_is_closed_behind_its_body() -> None:
+    films = Sized()
+    transport = connect(make_server(films))
+    transport.feed(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    films.sinks[0].write(b"0" * 10)
+    assert not transport.closing
+    films.sinks[0].finish()
+    assert transport.closing
+    assert b"Connection: close" in transport.take()
+
+
+async def test_the_kernel_lets_a_film_be_paused_and_a_stream_not(tmp_path: Path) -> None:
+    films = Sized()
+    server = make_server(films, timeouts=Timeouts())
+    ((host, port),) = await server.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(GET)
+    await reader.readuntil(b"\r\n\r\n")
+    (connection,) = server.connections
+    sock = connection._tcp_socket()
+    assert sock is not None
+
+    def user_timeout() -> int:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert user_timeout() == 0
+    films.sinks[0].write(b"0" * 10)
+    films.sinks[0].finish()
+    assert user_timeout() == 75_000
+    writer.close()
+    await server.shutdown(1.0)
+
+
 # -- deadlines: the test moves the clock and calls the sweep --
 
 

@@ -1,0 +1,735 @@
+"""A film on an engine: one session, however many watch, each at a place of his own.
+
+Owns: the session from its start to the end of its linger, the blocks that are read through it, one
+at a time and in turns, what is tried when it fails. Must not know: viewers, HTTP heads, which film
+of which account this is. Section signs are those of the engine reference.
+
+A second reader on a session's URL gets corrupt HTTP (§1.5), and a second session of the content
+ends the first. So everybody's bytes come through one reader, in bounded blocks: who wants some
+stands in a queue, gets a block, and stands at its end again. Nobody has more than one block ahead,
+and for whoever takes nothing nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, parse_content_range, span_of
+from rawstream.config import Timeouts
+from rawstream.engine_client import (
+    FAILED_STATUSES,
+    UNKNOWN_SESSION,
+    ContentRef,
+    Engine,
+    Stat,
+    is_refusal,
+    path_of,
+)
+from rawstream.engine_pool import EnginePool, EngineSession
+from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
+from rawstream.film_web import Asked, FilmHead, NotAFilm
+from rawstream.http1_client import SECOND_STATUS_LINE
+from rawstream.http_client import BodyStream, Ending
+from rawstream.sources import FeedFailed, NoEngineLeft
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES: Final = 1024 * 1024
+_PROOF_BYTES: Final = 64 * 1024  # §1.4: as for what is live
+_BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0)
+_SLOT_LOOK_SECONDS: Final = 0.2
+_LEFT_SECONDS: Final = 0.5  # a block nobody wants any more may still come to its end
+_DOUBLED_TRIES: Final = 5  # while the engine has not noticed that the last reader left
+
+_T = TypeVar("_T")
+
+
+class Elsewhere(UpstreamError):
+    """This content turned out to be open already, as another file."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__("open", label, "it is open under another name")
+
+
+class _Left(Exception):
+    """Whoever wanted this block has gone."""
+
+
+class EngineFile:
+    """A content with an end, on whichever engine takes it.
+
+    `refs`: its spellings, best first. `make_room` is asked when all engines are full, `claim(file)`
+    once its infohash is known: False when another file has this content. `on_over(file, failure)`
+    is called once, when nothing more can be had of this.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        refs: Iterable[ContentRef],
+        timeouts: Timeouts,
+        *,
+        make_room: Callable[[], Awaitable[bool]],
+        claim: Callable[[EngineFile], bool],
+        on_over: Callable[[EngineFile, str | None], None],
+    ) -> None:
+        self.refs = tuple(refs)
+        self.label = f"engine content {self.refs[0]}"
+        # -- collaborators --
+        self._pool = pool
+        self._timeouts = timeouts
+        self._make_room = make_room
+        self._claim = claim
+        self._on_over = on_over
+        # -- the session --
+        self.session: EngineSession | None = None
+        self.infohash: str | None = None
+        self.stat = Stat()
+        self._path = ""  # where its playback URL leads
+        self._gone = asyncio.Event()
+        self._words = ""  # what the engine last said of a failure
+        self._grew_at = 0.0
+        self._downloaded = 0
+        self._came = 0  # bytes of this session
+        self._poller: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[Any]] = set()
+        # -- what it brings --
+        self.head: FilmHead | None = None
+        self._learnt: asyncio.Future[FilmHead] = asyncio.get_running_loop().create_future()
+        self._learnt.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._first_at = 0
+        # -- who wants it --
+        self.parts: set[EnginePart] = set()
+        self._opening = 0
+        self._queue: dict[EnginePart, None] = {}  # in turns
+        self._wanted = asyncio.Event()
+        self.empty_since: float | None = None
+        # -- life --
+        self.over = False
+        self.recovering = False
+        self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        # -- shown --
+        self.opens = 0
+        self.recoveries = 0
+        self.last_error: str | None = None
+
+    # -- who asks ----------------------------------------------------------------------------------
+
+    async def open(self, asked: Asked) -> EnginePart:
+        """A part of it, when it is known how long it is. May be cancelled: the start goes on."""
+        self.empty_since = None
+        self._opening += 1
+        try:
+            if self._task is None:
+                self._first_at = _first_of(asked.specs)
+                self._task = asyncio.create_task(self._run(), name=f"film {self.label}")
+            head = await asyncio.shield(self._learnt)
+            return self._part(head, asked)
+        finally:
+            self._opening -= 1
+            self._note_emptiness()
+
+    def _part(self, head: FilmHead, asked: Asked) -> EnginePart:
+        if self.over:
+            raise UpstreamError("read", self.label, self.last_error or "it was stopped")
+        span: Span | None = None
+        matches = not asked.if_range or asked.if_range == head.etag
+        if head.seekable and head.length is not None and matches:
+            span = span_of(asked.specs, head.length)
+        elif not head.seekable and self.parts:
+            reason = "the engine serves no parts of this film, and somebody watches it"
+            raise UpstreamError("open", self.label, reason)
+        part = EnginePart(self, head, span)
+        self.parts.add(part)
+        return part
+
+    async def look(self) -> FilmHead | None:
+        """Nothing is started to learn it."""
+        return self.head
+
+    def want(self, part: EnginePart) -> None:
+        """For a part: it takes more."""
+        if part not in self._queue:
+            self._queue[part] = None
+            self._wanted.set()
+
+    def unwant(self, part: EnginePart) -> None:
+        """For a part: not for now."""
+        self._queue.pop(part, None)
+
+    def left(self, part: EnginePart) -> None:
+        """For a part: its reader has gone."""
+        self.unwant(part)
+        self.parts.discard(part)
+        self._note_emptiness()
+
+    def _note_emptiness(self) -> None:
+        if not self.parts and not self._opening and self.empty_since is None:
+            self.empty_since = time.monotonic()
+
+    @property
+    def lingers(self) -> bool:
+        """Whether nobody wants it, so that its engine's slot may be had."""
+        return self.empty_since is not None and not self.over
+
+    def tick(self, now: float) -> None:
+        """Once in a while: the end of the linger."""
+        if self.empty_since is not None and (
+            now - self.empty_since >= self._timeouts.linger_seconds
+        ):
+            self.stop()
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def stop(self, failure: UpstreamError | None = None) -> asyncio.Task[None]:
+        """End it: who still reads is told. The task is done when the session is stopped."""
+        if self._ending is None:
+            self.over = True
+            error = failure or UpstreamError("read", self.label, "it was stopped")
+            if failure is not None:
+                self.last_error = failure.reason
+            if not self._learnt.done():
+                self._learnt.set_exception(error)
+            for part in list(self.parts):
+                part.fail(error)
+            if self._task is not None and self._task is not asyncio.current_task():
+                self._task.cancel()
+            self._ending = asyncio.create_task(self._close(), name=f"end of film {self.label}")
+            self._on_over(self, failure.reason if failure is not None else None)
+        return self._ending
+
+    async def _close(self) -> None:
+        self._leave_session()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._leave_session()
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
+
+    def _leave_session(self, *, failed: bool = False) -> None:
+        """Stop it without waiting: a start of the same content waits for the stop by itself."""
+        session, self.session = self.session, None
+        if self._poller is not None:
+            self._poller.cancel()
+            self._poller = None
+        if session is not None:
+            if failed and not session.proven and not session.over:
+                self._pool.brought_nothing(session)
+            self._keep(self._pool.stop(session))
+
+    def _keep(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    # -- the task ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            self.head = await self._climb(self._learn, first=True)
+            self._learnt.set_result(self.head)
+            while True:
+                part = await self._next()
+                if self.head.seekable:
+                    await self._climb(part.fetch_block)
+                else:
+                    await part.fetch_all()
+        except UpstreamError as error:
+            logger.warning("film %s failed: %s", self.label, error)
+            self.stop(error)
+        except Exception:
+            logger.exception("film %s: a bug of ours", self.label)
+            self.stop(UpstreamError("read", self.label, "an internal error"))
+
+    async def _next(self) -> EnginePart:
+        """Who is first in the queue."""
+        while not self._queue:
+            self._wanted.clear()
+            await self._wanted.wait()
+        part = next(iter(self._queue))
+        del self._queue[part]
+        return part
+
+    async def _learn(self, session: EngineSession) -> FilmHead:
+        """How long it is and whether parts are to be had, by one byte where the first reader wants
+        to begin, so that the engine looks for that piece at once.
+        """
+        at = self._first_at
+        etag = ""
+        if self.infohash is not None:  # the content's own name: another file has another
+            mark = hashlib.blake2s(f"film {self.infohash}".encode(), digest_size=10).hexdigest()
+            etag = f'"{mark}"'
+        try:
+            length = await self.read(session, Span(at, at + 1), lambda _: None)
+        except _Whole as found:
+            return FilmHead(found.length, seekable=False, etag=etag)
+        except Unsatisfiable as error:
+            if error.length is None:
+                raise UpstreamError("open", self.label, "does not say how long it is") from None
+            length = error.length
+        return FilmHead(length, seekable=True, etag=etag)
+
+    async def _climb(
+        self, work: Callable[[EngineSession], Awaitable[_T]], *, first: bool = False
+    ) -> _T:
+        """Do it, over as many sessions as it takes: the same session once more, a new one, the next
+        engine; at the `first` start each engine once, later around again until `recover_seconds`
+        are over. Raises UpstreamError.
+        """
+        deadline = time.monotonic() + self._timeouts.slot_wait_seconds if first else None
+        avoid: list[Engine] = []
+        pauses = iter(_BACK_OFF)
+        last: UpstreamError | None = None
+        superseded = tried_again = False
+        until = 0.0
+        while True:
+            session = self.session
+            try:
+                if session is None:
+                    session = await self._start(avoid, hurry=not first)
+                found = await work(session)
+                self.recovering = False
+                return found
+            except (NotAFilm, Elsewhere):
+                raise
+            except NoEngineLeft as error:
+                if error.full and await self._room(deadline):
+                    continue
+                last = last or error
+                if first:
+                    raise last from None
+                until = until or time.monotonic() + self._timeouts.recover_seconds
+                avoid.clear()
+                await self._pause(next(pauses, _BACK_OFF[-1]), until, last)
+            except UpstreamError as error:
+                last = error
+                self.last_error = error.reason
+                if not first and not self.recovering:
+                    self.recovering = True
+                    self.recoveries += 1
+                if not until:
+                    until = time.monotonic() + self._timeouts.recover_seconds
+                if time.monotonic() >= until:
+                    raise
+                alive = session is not None and not self._gone.is_set() and error.status != 403
+                if alive and not first and not tried_again and error.phase != "connect":
+                    tried_again = True  # the same URL once
+                    continue
+                taken = error.status == 403 or UNKNOWN_SESSION in error.reason
+                if session is not None:
+                    self._leave_session(failed=not taken)
+                if taken and not superseded:
+                    superseded = True  # once: two who take it from each other never end
+                    continue
+                failed = error.engine if isinstance(error, FeedFailed) else None
+                engine = session.engine if session is not None else failed
+                if engine is not None:
+                    avoid.append(engine)
+
+    async def _pause(self, seconds: float, until: float, last: UpstreamError) -> None:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise last
+        await asyncio.sleep(min(left, seconds * random.uniform(0.8, 1.2)))
+
+    async def _room(self, deadline: float | None) -> bool:
+        """A slot on a full engine; at a first start one that comes free soon will do."""
+        if await self._make_room():
+            return True
+        if deadline is None or time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(_SLOT_LOOK_SECONDS)
+        return True
+
+    async def _start(self, avoid: list[Engine], *, hurry: bool) -> EngineSession:
+        """A session of it. One that hangs gives way while another engine is free. Raises
+        NoEngineLeft, NotAFilm, FeedFailed.
+        """
+        engine = self._pool.place(self.refs, avoid=avoid)
+        if engine is None:
+            if self._pool.full(avoid=avoid):
+                raise NoEngineLeft("all engines have as many channels as they may", full=True)
+            raise NoEngineLeft("no other engine to ask")
+        most = self._timeouts.silence_act_seconds if hurry else self._timeouts.engine_yield_seconds
+        starting = asyncio.create_task(
+            self._pool.start(engine, self.refs), name=f"start of {self.label}"
+        )
+        try:
+            await asyncio.wait({starting}, timeout=most)
+            if not starting.done() and self._pool.spare_engine(avoid=[*avoid, engine]) is not None:
+                raise UpstreamTimeout("start", engine.url, f"no session within {most:.1f} s")
+            session = await starting
+        except asyncio.CancelledError:
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                self._keep(self._pool.stop(starting.result()))
+            raise
+        except UpstreamError as error:
+            raise FeedFailed(error, engine) from error
+        finally:
+            if not starting.done():
+                starting.cancel()  # its answer is still read, and its session then stopped
+                await asyncio.gather(starting, return_exceptions=True)
+        return await self._take(session)
+
+    async def _take(self, session: EngineSession) -> EngineSession:
+        """A session was granted: whether it is a film's, and ours."""
+        self.opens += 1
+        self.infohash = session.infohash or self.infohash
+        if session.is_live:
+            self._keep(self._pool.stop(session))
+            raise NotAFilm(self.label, "it is live, not a film: add it as a channel")
+        if not self._claim(self):
+            # the other one goes on; if this start has ended its session, it opens a new one
+            await self._pool.forget(session)
+            raise Elsewhere(self.label)
+        self.adopt(session)
+        return session
+
+    def adopt(self, session: EngineSession) -> None:
+        """Read through this session from here on."""
+        self.session = session
+        self.infohash = session.infohash or self.infohash
+        self.stat = Stat()
+        self._path, self._came, self._downloaded, self._grew_at = "", 0, 0, 0.0
+        self._gone = asyncio.Event()
+        self._poller = asyncio.create_task(self._poll(session), name=f"stat of {self.label}")
+
+    # -- what the engine says meanwhile ------------------------------------------------------------
+
+    async def _poll(self, session: EngineSession) -> None:
+        """It keeps a session whose viewers all pause: a poll is a player's activity (§2.4)."""
+        while not self._gone.is_set():
+            await asyncio.sleep(self._timeouts.engine_stat_interval_seconds)
+            try:
+                self._note(await self._pool.stat(session, reading=bool(self.parts)))
+            except EngineError as error:
+                if UNKNOWN_SESSION in error.reason:
+                    self._is_gone(UNKNOWN_SESSION)
+            except UpstreamError as error:
+                if is_refusal(error):
+                    self._is_gone(error.reason)
+
+    def _note(self, stat: Stat) -> None:
+        self.stat = stat
+        if (stat.downloaded or 0) > self._downloaded:
+            self._downloaded = stat.downloaded or 0
+            self._grew_at = time.monotonic()
+        if stat.status in FAILED_STATUSES:
+            self._is_gone(stat.error_message or f"status {stat.status}")
+
+    def _is_gone(self, words: str) -> None:
+        self._words = words
+        self._gone.set()
+
+    def _told(self) -> str:
+        told = [f"last answer: {self._words}"] if self._words else []
+        if self.stat.status is not None:
+            told.append(f"engine says {self.stat.status}, {self.stat.peers or 0} peers")
+        return f" ({'; '.join(told)})" if told else ""
+
+    # -- one reader, one block ---------------------------------------------------------------------
+
+    async def read(
+        self,
+        session: EngineSession,
+        span: Span,
+        take: Callable[[bytes], None],
+        *,
+        unwanted: asyncio.Event | None = None,
+    ) -> int:
+        """Read this much of it through the session's one reader; returns the whole's length.
+
+        Bytes may take long where the swarm has to be asked for them: there is patience without any
+        for `engine_first_byte_seconds`, and up to `engine_first_byte_limit_seconds` while the
+        engine's `downloaded` grows. Raises _Whole when the engine serves no parts, Unsatisfiable,
+        UpstreamError, and _Left when `unwanted` was set.
+        """
+        block = _Block(span, take)
+        work = asyncio.create_task(self._ask(session, block), name=f"block of {self.label}")
+        gone = asyncio.create_task(self._gone.wait(), name=f"end of {self.label}")
+        waits: set[asyncio.Task[Any]] = {work, gone}
+        if unwanted is not None:
+            waits.add(asyncio.create_task(unwanted.wait(), name=f"reader of {self.label}"))
+        try:
+            while not work.done():
+                if self._gone.is_set():
+                    raise UpstreamError("read", self.label, self._words or UNKNOWN_SESSION)
+                if unwanted is not None and unwanted.is_set():
+                    await asyncio.wait({work}, timeout=_LEFT_SECONDS)
+                    raise _Left
+                now = time.monotonic()
+                deadline = self._deadline(block)
+                if now >= deadline:
+                    reason = f"no byte within {now - block.last_at:.0f} s{self._told()}"
+                    raise UpstreamTimeout("read", self.label, reason)
+                await asyncio.wait(
+                    waits, timeout=deadline - now, return_when=asyncio.FIRST_COMPLETED
+                )
+            return work.result()
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            self._prove(session, block.got)
+
+    def _deadline(self, block: _Block) -> float:
+        timeouts = self._timeouts
+        by_sign = max(block.last_at, self._grew_at) + timeouts.engine_first_byte_seconds
+        return min(by_sign, block.last_at + timeouts.engine_first_byte_limit_seconds)
+
+    def _prove(self, session: EngineSession, got: int) -> None:
+        self._came += got
+        if not session.proven and not session.over and self._came >= _PROOF_BYTES:
+            self._pool.brought_bytes(session)
+
+    async def _ask(self, session: EngineSession, block: _Block) -> int:
+        """Until the block is there, over as many tries as preload asks for (§2.3)."""
+        doubled = 0
+        while True:
+            try:
+                return await self._ask_once(session, block)
+            except UpstreamError as error:
+                if block.got or error.phase == "connect":
+                    raise
+                self._words = error.reason
+                if self._path:
+                    self._path = ""  # it may lead elsewhere by now
+                elif SECOND_STATUS_LINE in error.reason:
+                    doubled += 1
+                    if doubled >= _DOUBLED_TRIES:
+                        raise
+                elif error.status is not None and error.status < 500:
+                    raise  # 403: superseded (§1.5)
+                elif error.status is None and error.phase != "first byte":
+                    raise
+            await asyncio.sleep(self._timeouts.engine_preload_retry_seconds)
+
+    async def _ask_once(self, session: EngineSession, block: _Block) -> int:
+        span = block.left
+        seconds = self._timeouts.engine_first_byte_limit_seconds
+        header = ("Range", str(RangeSpec(span.begin, span.end - 1)))
+        stream = await self._pool.open(
+            session, block, seconds, (header,), accepted=(416,), path=self._path
+        )
+        try:
+            length = self._judged(stream, span)
+            session.engine.answered()
+            block.begin()
+            ending, reason = await asyncio.shield(stream.ended)
+        finally:
+            stream.abort()
+        if not block.left.size:
+            self._path = path_of(stream.url) or ""
+            return length
+        if ending is Ending.EOF and not block.got:
+            raise UpstreamError("first byte", self.label, "ended before a byte came")
+        raise UpstreamError("read", self.label, f"cut off ({reason or ending.value})")
+
+    def _judged(self, stream: BodyStream, span: Span) -> int:
+        """The film's length by an answer's head."""
+        told = parse_content_range(stream.headers.get("content-range", ""))
+        if stream.status == 416:
+            raise Unsatisfiable(told.length if told is not None else None)
+        if stream.status != 206:
+            said = stream.headers.get("content-length", "")
+            raise _Whole(int(said) if said.isdigit() else None)
+        if told is None or told.span is None or told.length is None:
+            raise UpstreamError("read", self.label, "answers a part and does not say which")
+        wanted = Span(span.begin, min(span.end, told.length))
+        if told.span != wanted:
+            raise UpstreamError("read", self.label, "answers another part than was asked for")
+        if self.head is not None and self.head.length != told.length:
+            raise UpstreamError("read", self.label, "is another film than before")
+        return told.length
+
+    async def read_whole(
+        self, session: EngineSession, part: EnginePart, unwanted: asyncio.Event
+    ) -> None:
+        """All of it in one piece, as fast as its one reader takes it. Raises UpstreamError."""
+        stream: BodyStream | None = None
+        begun = time.monotonic()
+        doubled = 0
+        while stream is None:
+            try:
+                stream = await self._pool.open(
+                    session, part, self._timeouts.engine_first_byte_limit_seconds
+                )
+            except UpstreamError as error:
+                doubled += 1
+                late = time.monotonic() - begun >= self._timeouts.engine_first_byte_seconds
+                if late or error.phase == "connect" or (error.status or 500) < 500:
+                    raise
+                if SECOND_STATUS_LINE in error.reason and doubled >= _DOUBLED_TRIES:
+                    raise
+                await asyncio.sleep(self._timeouts.engine_preload_retry_seconds)
+        part.stream = stream
+        left = asyncio.create_task(unwanted.wait(), name=f"reader of {self.label}")
+        gone = asyncio.create_task(self._gone.wait(), name=f"end of {self.label}")
+        waits: set[asyncio.Future[Any]] = {stream.ended, left, gone}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if stream.ended.done():
+                ending, reason = stream.ended.result()
+                if ending is not Ending.EOF:
+                    raise UpstreamError("read", self.label, f"cut off ({reason or ending.value})")
+            elif not left.done():
+                raise UpstreamError("read", self.label, self._words or UNKNOWN_SESSION)
+        finally:
+            self._prove(session, stream.bytes_received)
+            part.stream = None
+            stream.abort()
+            for task in (left, gone):
+                task.cancel()
+
+
+class _Whole(Exception):
+    """The engine answered the whole where a part was asked for."""
+
+    def __init__(self, length: int | None) -> None:
+        super().__init__(length)
+        self.length = length
+
+
+class _Block:
+    """Receives one block, over all tries at it. What came before an answer's head was judged waits
+    for that.
+    """
+
+    def __init__(self, span: Span, take: Callable[[bytes], None]) -> None:
+        self.span = span
+        self.got = 0
+        self.last_at = time.monotonic()
+        self._take = take
+        self._held: list[bytes] | None = []
+
+    @property
+    def left(self) -> Span:
+        self._held = []
+        return Span(self.span.begin + self.got, self.span.end)
+
+    def begin(self) -> None:
+        held, self._held = self._held, None
+        for data in held or ():
+            self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held.append(data)
+            return
+        data = data[: self.span.size - self.got]
+        self.got += len(data)
+        self.last_at = time.monotonic()
+        self._take(data)
+
+
+class EnginePart:
+    """One reader's part of an engine's film."""
+
+    def __init__(self, file: EngineFile, head: FilmHead, span: Span | None) -> None:
+        self.head = head
+        self.partial = span is not None
+        self.span = span
+        if span is None and head.length is not None:
+            self.span = Span(0, head.length)
+        self.stream: BodyStream | None = None  # where the film comes in one piece
+        self._file = file
+        self._fetched = self.span.begin if self.span is not None else 0
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._came = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._complete = False  # all of one without a length
+        self._error: UpstreamError | None = None
+
+    # -- the file's side --
+
+    async def fetch_block(self, session: EngineSession) -> None:
+        """The next block, or what of it is still missing. Raises UpstreamError."""
+        assert self.span is not None, "only of a known length"
+        if self._closed.is_set():
+            return
+        end = min(self.span.end, self._fetched + BLOCK_BYTES)
+        try:
+            await self._file.read(
+                session, Span(self._fetched, end), self.data_received, unwanted=self._closed
+            )
+        except _Left:
+            return
+        except (Unsatisfiable, _Whole):
+            reason = "answers no part of the film any more"
+            raise UpstreamError("read", self._file.label, reason) from None
+
+    async def fetch_all(self) -> None:
+        """All of it, through a session that gives no parts. A failure is this reader's."""
+        session = self._file.session
+        if self._closed.is_set():
+            return
+        try:
+            if session is None:
+                raise UpstreamError("read", self._file.label, UNKNOWN_SESSION)
+            await self._file.read_whole(session, self, self._closed)
+            self._complete = True
+            self._came.set()
+        except UpstreamError as error:
+            self.fail(error)
+            raise
+
+    def data_received(self, data: bytes) -> None:
+        self._fetched += len(data)
+        self._pieces.append(data)
+        self._buffered += len(data)
+        self._came.set()
+        if self.stream is not None and self._buffered >= BLOCK_BYTES:
+            self.stream.pause()
+
+    def fail(self, error: UpstreamError) -> None:
+        self._error = error
+        self._came.set()
+
+    # -- the reader's side --
+
+    async def read(self) -> bytes:
+        while True:
+            if self._missing and self._buffered <= BLOCK_BYTES // 2:
+                if self.stream is not None:
+                    self.stream.resume()
+                else:
+                    self._file.want(self)
+            if self._pieces:
+                data = self._pieces.popleft()
+                self._buffered -= len(data)
+                return data
+            if not self._missing:
+                return b""
+            if self._error is not None:
+                raise self._error
+            self._came.clear()
+            await self._came.wait()
+
+    @property
+    def _missing(self) -> bool:
+        if self.span is None:
+            return not self._complete
+        return self._fetched < self.span.end
+
+    def hold(self) -> None:
+        self._file.unwant(self)
+
+    def close(self) -> None:
+        if not self._closed.is_set():
+            self._closed.set()
+            self._pieces.clear()
+            self._file.left(self)
+
+
+def _first_of(specs: tuple[RangeSpec, ...]) -> int:
+    """Where a reader wants to begin, as far as that is known without the length."""
+    return (specs[0].first or 0) if specs else 0
