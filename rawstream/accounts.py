@@ -32,6 +32,7 @@ from rawstream.records import Account
 
 _PAIRS: Final = 10_000  # verified pairs remembered
 _PAIR_SECONDS: Final = 600.0
+_SITTING_SECONDS: Final = 15.0  # a player who opens the same film again before has sought in it
 _FAILURES: Final = 10_000  # addresses and names whose failures are counted
 
 
@@ -68,6 +69,7 @@ class Lease:
         "channel",
         "cut",
         "drop",
+        "film",
         "key",
         "leaving_at",
         "number",
@@ -77,13 +79,21 @@ class Lease:
     )
 
     def __init__(
-        self, accounts: Accounts, number: int, account: Account, key: PlayerKey, channel: str
+        self,
+        accounts: Accounts,
+        number: int,
+        account: Account,
+        key: PlayerKey,
+        channel: str,
+        *,
+        film: bool = False,
     ) -> None:
         self._accounts = accounts
         self.number = number  # the order in which streams were asked for
         self.account = account  # as it was then
         self.key = key
         self.channel = channel
+        self.film = film
         self.since: float | None = None  # the first byte of its body
         self.cut: Callable[[], None] | None = None
         # of one who holds no connection: ends it as if he had left
@@ -109,6 +119,18 @@ class Lease:
             self.over = True
             self.cut = self.drop = None
             self._accounts.forget(self, sent)
+
+
+class _Sitting:
+    """One player on one film: a row of streams, one for each place he seeks to."""
+
+    __slots__ = ("lease", "left_at", "sent", "streams")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease  # the first
+        self.streams = 0  # open now
+        self.sent = 0
+        self.left_at = 0.0
 
 
 class _Refusal(NamedTuple):
@@ -161,6 +183,7 @@ class Accounts:
         self._own: dict[PlayerKey, dict[Lease, None]] = {}
         self._numbers = itertools.count(1)
         self._refusals: dict[tuple[PlayerKey, str], _Refusal] = {}
+        self._sittings: dict[tuple[PlayerKey, str], _Sitting] = {}
         self._streams = 0
         self._bytes: dict[int, int] = {}
         # told of what happens: a kind of `records.Activity`, and its fields by name
@@ -356,10 +379,12 @@ class Accounts:
         channel: str,
         now: float,
         by_requests: bool = False,
+        film: bool = False,
     ) -> Lease:
-        """Ask for a stream. Raises ChannelUnavailable: this player was just taken over on this
-        channel, opens too many sockets, there are too many viewers or too little bandwidth, or the
-        limit is reached and limits refuse. `by_requests`: for HLS.
+        """Ask for a stream. `by_requests`: for HLS. Of a `film` a player has as many at a time as
+        he likes to seek with: they are one, whenever he opens them. Raises ChannelUnavailable: this
+        player was just taken over on this channel, opens too many sockets, there are too many
+        viewers or too little bandwidth, or the limit is reached and limits refuse.
         """
         key = PlayerKey(account.id, address, user_agent)
         refused = self._refused(key, channel, now)
@@ -381,13 +406,13 @@ class Accounts:
                 group
                 for group in self._groups(self._counted(account.id, now))
                 if group[0].key != key
-                or (group[0].channel == channel and now - _since(group[0]) > burst)
+                or (not film and group[0].channel == channel and now - _since(group[0]) > burst)
             ]
             if len(others) >= allowed:
                 raise ChannelUnavailable("the account's players are all in use", retry_after=5)
         if allowed and len(leases) >= limits.sockets_per_player * allowed:
             raise ChannelUnavailable("this account has too many streams open", retry_after=2)
-        lease = Lease(self, next(self._numbers), account, key, channel)
+        lease = Lease(self, next(self._numbers), account, key, channel, film=film)
         self._leases.setdefault(account.id, {})[lease] = None
         self._own.setdefault(key, {})[lease] = None
         self._streams += 1
@@ -423,8 +448,25 @@ class Accounts:
         return "another player took this account's place"
 
     def began(self, lease: Lease) -> None:
-        """For the lease: its player gets bytes."""
+        """For the lease: its player gets bytes. A seek is no new play."""
+        if lease.film:
+            place = lease.key, lease.channel
+            sitting = self._sittings.get(place)
+            if sitting is None:
+                sitting = self._sittings[place] = _Sitting(lease)
+            sitting.streams += 1
+            if sitting.lease is not lease:
+                return
         self._tell("play", lease, lease.key.user_agent)
+
+    def settle(self, now: float) -> None:
+        """Tell of the films that were left `_SITTING_SECONDS` before `now`."""
+        for place, sitting in list(self._sittings.items()):
+            if not sitting.streams and now - sitting.left_at >= _SITTING_SECONDS:
+                del self._sittings[place]
+                since = sitting.lease.since or sitting.left_at
+                seconds = max(0, round(sitting.left_at - since))
+                self._tell("stop", sitting.lease, f"{sitting.sent} bytes in {seconds} s")
 
     def _tell(self, kind: str, lease: Lease, text: str) -> None:
         name, address = lease.account.username, lease.key.address
@@ -432,7 +474,12 @@ class Accounts:
 
     def forget(self, lease: Lease, sent: int) -> None:
         """For the lease: it is over."""
-        if lease.since is not None:
+        sitting = self._sittings.get((lease.key, lease.channel)) if lease.film else None
+        if sitting is not None and lease.since is not None:
+            sitting.streams -= 1
+            sitting.sent += sent
+            sitting.left_at = self._clock()
+        elif lease.since is not None:
             seconds = max(0, round(self._clock() - lease.since))
             self._tell("stop", lease, f"{sent} bytes in {seconds} s")
         if sent:
@@ -470,14 +517,16 @@ class Accounts:
 
     def _groups(self, counted: list[Lease]) -> list[list[Lease]]:
         """Streams by what counts as one player: one key on one channel, begun within
-        `player_burst_seconds` (Xtream reference §11). In each group the oldest is first.
+        `player_burst_seconds` (Xtream reference §11), and on one film at any time. In each group
+        the oldest is first.
         """
         burst = self._config.timeouts.player_burst_seconds
         newest: dict[tuple[PlayerKey, str], list[Lease]] = {}
         groups: list[list[Lease]] = []
         for lease in counted:
             group = newest.get((lease.key, lease.channel))
-            if group is None or _since(lease) - _since(group[0]) > burst:
+            late = group is not None and _since(lease) - _since(group[0]) > burst
+            if group is None or (late and not lease.film):
                 group = newest[lease.key, lease.channel] = []
                 groups.append(group)
             group.append(lease)
@@ -487,6 +536,7 @@ class Accounts:
         """Some times a second: end what is not allowed any more, and keep each account's limit."""
         for key in [key for key, refusal in self._refusals.items() if refusal.until <= now]:
             del self._refusals[key]
+        self.settle(now)
         for account_id, leases in list(self._leases.items()):
             account = self._by_id.get(account_id)
             for lease in list(leases):

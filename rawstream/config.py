@@ -133,6 +133,7 @@ class Timeouts(BaseModel):
 
     # -- slow viewers --
     viewer_stall_seconds: Seconds = 60.0  # a viewer who acknowledges nothing: aborted
+    film_pause_seconds: Seconds = 3600.0  # a viewer of a film who takes nothing: cut
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -34,7 +34,7 @@ from rawstream.engine_client import (
 )
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
-from rawstream.film_web import Asked, FilmHead, NotAFilm
+from rawstream.film_web import Asked, FilmHead, NotAFilm, media_type
 from rawstream.http1_client import SECOND_STATUS_LINE
 from rawstream.http_client import BodyStream, Ending
 from rawstream.sources import FeedFailed, NoEngineLeft
@@ -105,6 +105,7 @@ class EngineFile:
         self._learnt: asyncio.Future[FilmHead] = asyncio.get_running_loop().create_future()
         self._learnt.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._first_at = 0
+        self._content_type = ""
         # -- who wants it --
         self.parts: set[EnginePart] = set()
         self._opening = 0
@@ -270,12 +271,12 @@ class EngineFile:
         try:
             length = await self.read(session, Span(at, at + 1), lambda _: None)
         except _Whole as found:
-            return FilmHead(found.length, seekable=False, etag=etag)
+            return FilmHead(found.length, False, etag, content_type=self._content_type)
         except Unsatisfiable as error:
             if error.length is None:
                 raise UpstreamError("open", self.label, "does not say how long it is") from None
             length = error.length
-        return FilmHead(length, seekable=True, etag=etag)
+        return FilmHead(length, True, etag, content_type=self._content_type)
 
     async def _climb(
         self, work: Callable[[EngineSession], Awaitable[_T]], *, first: bool = False
@@ -536,6 +537,7 @@ class EngineFile:
     def _judged(self, stream: BodyStream, span: Span) -> int:
         """The film's length by an answer's head."""
         told = parse_content_range(stream.headers.get("content-range", ""))
+        self._content_type = media_type(stream.headers)
         if stream.status == 416:
             raise Unsatisfiable(told.length if told is not None else None)
         if stream.status != 206:

@@ -10,9 +10,10 @@ Every part has a connection of its own, and waits for its reader: a film is not 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from rawstream.byte_range import (
@@ -35,9 +36,34 @@ _HIGH_BYTES: Final = 512 * 1024  # read ahead of a reader; above, the server wai
 _LOW_BYTES: Final = 128 * 1024
 _LOOK_BYTES: Final = 189  # enough to tell a transport stream by two sync bytes
 _SYNC: Final = 0x47
+_KNOWN_SECONDS: Final = 60.0  # a file may be exchanged
+_MEDIA_TYPE: Final = re.compile(r"(?:video|audio|application)/[a-z0-9.+-]{1,60}")
 _PLAYLIST: Final = b"#EXTM3U"
 _BEFORE_TEXT: Final = b"\xef\xbb\xbf \t\r\n"
 _PAGES: Final = ("text/html", "application/json", "text/xml", "application/xhtml")
+_TYPES: Final = {  # by extension; Xtream reference §2.3
+    "mp4": "video/mp4",
+    "m4v": "video/mp4",
+    "mov": "video/quicktime",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
+    "avi": "video/x-msvideo",
+    "divx": "video/x-msvideo",
+    "ts": "video/mp2t",
+    "m2ts": "video/mp2t",
+    "mpg": "video/mpeg",
+    "mpeg": "video/mpeg",
+    "vob": "video/mpeg",
+    "flv": "video/x-flv",
+    "wmv": "video/x-ms-wmv",
+    "3gp": "video/3gpp",
+    "ogv": "video/ogg",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+}
 _WHOLE: Final = RangeSpec(0, None)
 
 
@@ -50,13 +76,14 @@ class NotAFilm(UpstreamError):
 
 class FilmHead(NamedTuple):
     """What is known of a file. `length`: bytes, None where nobody says. `seekable`: any part of it
-    can be had. `etag`, `last_modified`: '' without one.
+    can be had. `etag`, `last_modified`, `content_type`: '' without one.
     """
 
     length: int | None
     seekable: bool
     etag: str = ""
     last_modified: str = ""
+    content_type: str = ""
 
 
 class Asked(NamedTuple):
@@ -111,6 +138,7 @@ class WebFile:
     ) -> None:
         self.label = shown_url(url)
         self.head: FilmHead | None = None
+        self._learnt_at = 0.0
         self._timeouts = timeouts
         self._get = JudgedGet(url, self.label, policy, timeouts, limits, headers)
 
@@ -124,12 +152,12 @@ class WebFile:
         except BaseException:
             part.close()
             raise
-        self.head = part.head
+        self.head, self._learnt_at = part.head, time.monotonic()
         return part
 
     async def look(self) -> FilmHead | None:
         """Asked by a part of one byte: many servers answer HEAD with something else."""
-        if self.head is not None:
+        if self.head is not None and time.monotonic() - self._learnt_at < _KNOWN_SECONDS:
             return self.head
         try:
             (await self.open(Asked((RangeSpec(0, 0),)))).close()
@@ -203,32 +231,33 @@ class WebPart:
         """
         assert self.stream is not None, "opened"
         headers = self.stream.headers
-        kind = headers.get("content-type", "").lower()
+        kind = media_type(headers)
         etag = headers.get("etag", "")
         modified = headers.get("last-modified", "")
         told = parse_content_range(headers.get("content-range", ""))
         if self.stream.status == 416:
             length = told.length if told is not None else None
             if spec is None and length == 0:  # an empty file has no part, and is one all the same
-                self.head, self.span = FilmHead(0, True, etag, modified), Span(0, 0)
+                self.head, self.span = FilmHead(0, True, etag, modified, kind), Span(0, 0)
                 self.stream.abort()
                 self._pieces.clear()
                 return
             raise Unsatisfiable(length)
         if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             raise self._failure("answers in a coding that was not asked for")
-        if "mpegurl" in kind:
+        if "mpegurl" in kind.lower():
             raise NotAFilm(self._label, "an HLS playlist, not a file")
         if kind.startswith(_PAGES):
             raise NotAFilm(self._label, "answers a page instead of a file")
         said = headers.get("content-length", "")
         size = int(said) if said.isdigit() and _can_be(int(said)) else None
         if self.stream.status == 206:
-            self._judge_part(spec, told, size, etag, modified)
+            self._judge_part(spec, told, size)
+            self.head = self.head._replace(etag=etag, last_modified=modified, content_type=kind)
             return
         # all of it: parts are not to be had, unless it was If-Range that said so
         seekable = bool(if_range) and headers.get("accept-ranges", "").lower() == "bytes"
-        self.head = FilmHead(size, seekable, etag, modified)
+        self.head = FilmHead(size, seekable, etag, modified, kind)
         self.span = Span(0, size) if size is not None else None
 
     def _judge_part(
@@ -236,8 +265,6 @@ class WebPart:
         spec: RangeSpec | None,
         told: ContentRange | None,
         size: int | None,
-        etag: str,
-        modified: str,
     ) -> None:
         if told is None or told.span is None or told.length is None:
             raise self._failure("answers a part and does not say which")
@@ -248,7 +275,7 @@ class WebPart:
             raise self._failure("answers a part of another size than it says")
         if spec is None and told.span.size != told.length:
             raise self._failure("answers a part where all was asked for")
-        self.head = FilmHead(told.length, True, etag, modified)
+        self.head = FilmHead(told.length, seekable=True)
         self.span, self.partial = told.span, spec is not None
 
     async def begun(self) -> None:
@@ -322,9 +349,23 @@ class WebPart:
         self._buffered = 0
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """Of an answer, in lower case and without parameters; '' without one."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _can_be(length: int) -> bool:
     """Whether it can be a file's length: live servers announce absurd ones (see `sources`)."""
     return length < FILM_LIMIT_BYTES and length not in ENDLESS_BYTES
+
+
+def type_of(head: FilmHead, extension: str) -> str:
+    """The Content-Type of a film: by its extension, else what its server says."""
+    known = _TYPES.get(extension.lower(), "")
+    if known:
+        return known
+    said = head.content_type
+    return said if _MEDIA_TYPE.fullmatch(said) else "application/octet-stream"
 
 
 def known_headers(head: FilmHead) -> Sequence[tuple[str, str]]:

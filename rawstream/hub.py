@@ -36,6 +36,7 @@ from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable
 from rawstream.fetch_policy import FetchPolicy
+from rawstream.films import Films, FilmSnapshot
 from rawstream.hls_source import WebSource
 from rawstream.hls_tokens import HlsTokens
 from rawstream.journal import StopJournal
@@ -72,6 +73,7 @@ class HubSnapshot:
     sessions_opened: int
     sessions_stopped: int
     failures: int
+    films: tuple[FilmSnapshot, ...] = ()
 
 
 class ChannelHub:
@@ -105,6 +107,15 @@ class ChannelHub:
         self._packagers: weakref.WeakValueDictionary[str, Packager] = weakref.WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self.films = Films(
+            self.pool,
+            self._policy,
+            config.timeouts,
+            config.limits,
+            make_room=self._make_room,
+            on_air=lambda ref: self._find(ref) is not None,
+            viewer_id=self._viewer_id,
+        )
         # -- bandwidth --
         self._sent: deque[tuple[float, int]] = deque(maxlen=_RATE_SWEEPS + 1)
         self._bits_out_per_second = 0.0
@@ -132,6 +143,7 @@ class ChannelHub:
         self._closing = True
         for channel in list(self._channels):
             channel.stop()
+        await self.films.close()
         if self._ending:
             await asyncio.wait(set(self._ending))
         tasks = [*self._tasks, *self._naming]
@@ -152,6 +164,12 @@ class ChannelHub:
                         channel.sweep(now)
                 except Exception:  # a bug of ours in one channel is not to stop the others' clocks
                     logger.exception("channel %s: a tick failed", channel.label)
+            try:
+                self.films.tick(now)
+                if sweep:
+                    self.films.sweep(now)
+            except Exception:
+                logger.exception("films: a tick failed")
             if sweep:
                 self._share(now)
                 self._measure(now)
@@ -174,7 +192,7 @@ class ChannelHub:
 
     def _measure(self, now: float) -> None:
         """The outgoing rate of the last seconds."""
-        current = sum(channel.bytes_out for channel in self._channels)
+        current = sum(channel.bytes_out for channel in self._channels) + self.films.bytes_out
         self._sent.append((now, self._past_bytes_out + current))
         (since, before), (until, after) = self._sent[0], self._sent[-1]
         if until > since:
@@ -428,18 +446,20 @@ class ChannelHub:
             )
         return EngineSource(self.pool, spellings(ref, infohash), self._timeouts)
 
-    async def _make_room(self, channel: LiveChannel) -> bool:
-        """A channel that only lingers gives way to one that somebody wants to see; the longest
-        lingering first.
+    async def _make_room(self, channel: LiveChannel | None = None) -> bool:
+        """A channel or a film that only lingers gives way to one that somebody wants to see; the
+        longest lingering first.
         """
         lingering = [
-            other
+            (other.since, other.stop)
             for other in self._channels
             if other.state is State.LINGERING and other.engine is not None and other is not channel
         ]
+        lingering += self.films.lingering()
         if not lingering:
             return False
-        await asyncio.wait({min(lingering, key=lambda other: other.since).stop()})
+        _since, stop = min(lingering, key=lambda found: found[0])
+        await asyncio.wait({stop()})
         return True
 
     def _over(self, channel: LiveChannel, failure: str | None) -> None:
@@ -470,22 +490,29 @@ class ChannelHub:
         """
         at = time.monotonic() if now is None else now
         channels = tuple(channel.snapshot(at, kernel=kernel) for channel in self._channels)
+        films = self.films.snapshot(at)
         return HubSnapshot(
             channels=channels,
             engines=tuple(engine.snapshot() for engine in self.pool.engines),
-            viewers=sum(len(channel.viewers) for channel in channels),
-            held=sum(channel.held for channel in channels),
-            bytes_in=self._past_bytes_in + sum(channel.bytes_in for channel in channels),
-            bytes_out=self._past_bytes_out + sum(channel.bytes_out for channel in channels),
+            viewers=sum(len(channel.viewers) for channel in channels)
+            + sum(len(film.viewers) for film in films),
+            held=sum(channel.held for channel in channels) + sum(film.held for film in films),
+            bytes_in=self._past_bytes_in
+            + self.films.bytes_in
+            + sum(channel.bytes_in for channel in channels),
+            bytes_out=self._past_bytes_out
+            + self.films.bytes_out
+            + sum(channel.bytes_out for channel in channels),
             sessions_opened=self.pool.sessions_opened,
             sessions_stopped=self.pool.sessions_stopped,
-            failures=self.failures,
+            failures=self.failures + self.films.failures,
+            films=films,
         )
 
     @property
     def running(self) -> int:
-        """How many channels are on air or on their way there."""
-        return sum(channel.running for channel in self._channels)
+        """How many channels and films are on air or on their way there."""
+        return sum(channel.running for channel in self._channels) + self.films.running
 
     def find(self, ref: ContentRef) -> ChannelSnapshot | None:
         """The channel that runs this content, if one does."""

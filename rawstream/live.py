@@ -119,5 +119,5 @@ class LiveEndpoints:
             raise
 
     def nothing(self, _request: Request, _exchange: Exchange) -> Response:
-        """Films, series and archives there are none of."""
+        """Archives there are none of."""
         return Response(404, b"not found\n")

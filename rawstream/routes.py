@@ -35,6 +35,7 @@ from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
+from rawstream.vod import VodEndpoints
 from rawstream.xtream import XtreamEndpoints
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class PlayerEndpoints(NamedTuple):
     xtream: XtreamEndpoints
     live: LiveEndpoints
     hls: HlsEndpoints
+    vod: VodEndpoints
 
 
 class Peer(NamedTuple):
@@ -203,7 +205,8 @@ def build_routes(
 def _of_players(players: PlayerEndpoints | None) -> tuple[Route, ...]:
     if players is None:
         return ()
-    xtream, live = players.xtream, players.live
+    xtream, live, vod = players.xtream, players.live, players.vod
+    film = "a film's file, or a part of it"
     account, stream, none = Access.ACCOUNT, "a channel's MPEG-TS, or its HLS (.m3u8)", "404"
     api, lists, guide = xtream.player_api, xtream.get_php, xtream.xmltv_php
     return (
@@ -223,8 +226,11 @@ def _of_players(players: PlayerEndpoints | None) -> tuple[Route, ...]:
         Route("/live/{token}/{id}", _READ, account, live.live, stream, True),
         Route("/streaming/live.php", _READ, account, live.live_by_query, stream, True),
         Route("/streaming/clients_live.php", _READ, account, live.live_by_query, stream, True),
-        Route("/movie/{user}/{password}/{id}", _READ, account, live.nothing, none, True),
-        Route("/series/{user}/{password}/{id}", _READ, account, live.nothing, none, True),
+        Route("/movie/{user}/{password}/{id}", _READ, account, vod.film, film, True),
+        Route("/movie/{token}/{id}", _READ, account, vod.film, film, True),
+        Route("/series/{user}/{password}/{id}", _READ, account, vod.film, film, True),
+        Route("/series/{token}/{id}", _READ, account, vod.film, film, True),
+        Route("/streaming/vod.php", _READ, account, vod.film_by_query, film, True),
         Route(
             "/timeshift/{user}/{password}/{duration}/{start}/{id}",
             *(_READ, account, live.nothing, none, True),

@@ -26,7 +26,8 @@ Answers (any `where` of WHERES; the default stands first):
     foreign_redirect playback   302 to `text`, an address off the engine
     redirect_loop    playback   302 to itself
 
-Media (where it strikes is told by `after_bytes` of body and `after_seconds` since its head):
+Media (where it strikes is told by `after_bytes` of body and `after_seconds` since its head; of a
+film by `after_bytes` of the film, and only silent_stall, eof, cut, rst and trickle):
 
     silent_stall     the socket stays open, no bytes, stat says dl with `downloaded` frozen; for
                      `seconds` (0: until cleared)
@@ -201,7 +202,7 @@ class SimContent:
     """One content of the catalogue.
 
     `content_id`, `infohash`: 40 lower-case hex digits each; a content may have an infohash only
-    (content_id ""). `clip`: an MPEG-TS file, played in a loop when `live`, once otherwise.
+    (content_id ""). `clip`: an MPEG-TS file, played in a loop when `live`, else `repeats` times.
     """
 
     content_id: str
@@ -211,6 +212,8 @@ class SimContent:
     # what it is
     live: bool = True
     encrypted: bool = False
+    repeats: int = 1  # of a film: how often its clip stands in it
+    ranges: bool = True  # of a film: whether the engine serves parts of it
     url: str = ""  # getstream?url= that names it
     files: tuple[str, ...] = ()  # names in a multi-file transport (VOD)
     categories: tuple[str, ...] = ("tv",)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from rawstream.mpegts import PACKET_SIZE
-from rawstream.simulator_contents import Fault
+from rawstream.simulator_contents import Fault, Faults
 from rawstream.simulator_http import SimConnection, SimRequest
 from rawstream.simulator_sessions import LOOK_SECONDS, Session, Station
 
@@ -23,6 +23,7 @@ TRICKLE_BYTES = 100
 TRICKLE_SECONDS = 0.1
 LOOP_WINDOW_SECONDS = 5.0
 ENDINGS = frozenset(("eof", "cut", "rst", "bad_chunk"))
+FILM_FAULTS = frozenset(("silent_stall", "eof", "cut", "rst", "trickle"))
 
 
 class LiveReader:
@@ -169,15 +170,20 @@ class LiveReader:
 
 
 async def send_film(
-    connection: SimConnection, request: SimRequest, station: Station, count: Count
+    connection: SimConnection,
+    request: SimRequest,
+    session: Session,
+    count: Count,
+    frozen: Callable[[], bool],
 ) -> None:
     """A film: its length, 206 for one range, 416 for one it can't give (RFC 9110 §14, §2.2)."""
+    station = session.station
     film, content = station.film, station.content
-    fields = [("Accept-Ranges", "bytes")]
+    fields = [("Accept-Ranges", "bytes")] if content.ranges else []
     if content.content_type:
         fields.append(("Content-Type", content.content_type))
     begin, end, status = 0, len(film), 200
-    if "range" in request.headers:
+    if "range" in request.headers and content.ranges:
         bounds = byte_range(request.headers["range"], len(film))
         if bounds is None:
             count(station, "rejected_ranges", 1)
@@ -187,18 +193,69 @@ async def send_film(
         status = 206
         fields.append(("Content-Range", f"bytes {begin}-{end - 1}/{len(film)}"))
     fields.append(("Content-Length", str(end - begin)))
-    fields.append(("X-Content-Duration", f"{station.broadcast.duration_seconds:.2f}"))
+    duration = station.broadcast.duration_seconds * content.repeats
+    fields.append(("X-Content-Duration", f"{duration:.2f}"))
     connection.begin_body(status, fields, chunked=False)
     if request.method == "HEAD":
         return
     while begin < end and connection.open:
-        if not await connection.drain(LOOK_SECONDS):
+        writable = await connection.drain(LOOK_SECONDS)
+        if not writable or frozen():
+            await asyncio.sleep(LOOK_SECONDS)
             continue
-        piece = film[begin : min(end, begin + content.piece_bytes)]
-        connection.body_piece(piece)
-        count(station, "bytes_sent", len(piece))
-        begin += len(piece)
+        size = min(end - begin, content.piece_bytes)
+        fault = _due(content.faults, begin)
+        if fault is not None:
+            count(station, "faults", 1)
+            clears = content.faults.clears
+            content.faults.strike(fault)
+            if await _spoil_film(connection, session, fault, clears):
+                return
+            size = min(size, fault.amount or TRICKLE_BYTES) if fault.kind == "trickle" else size
+        else:
+            size = min(
+                [
+                    size,
+                    *(
+                        f.after_bytes - begin
+                        for f in content.faults.media()
+                        if f.after_bytes > begin
+                    ),
+                ]
+            )
+        connection.body_piece(film[begin : begin + size])
+        count(station, "bytes_sent", size)
+        begin += size
         await asyncio.sleep(0)
+
+
+def _due(faults: Faults, at: int) -> Fault | None:
+    """What strikes a reader who has come to this byte of a film."""
+    return next((f for f in faults.media() if f.kind in FILM_FAULTS and f.after_bytes <= at), None)
+
+
+async def _spoil_film(
+    connection: SimConnection, session: Session, fault: Fault, clears: int
+) -> bool:
+    """Let a fault strike a film's reader. True: the body has ended by it."""
+    loop = asyncio.get_running_loop()
+    match fault.kind:
+        case "eof":
+            connection.end_body()
+        case "cut":
+            connection.close()
+        case "rst":
+            connection.reset()
+        case "trickle":
+            await asyncio.sleep(TRICKLE_SECONDS)
+        case _:
+            faults = session.station.content.faults
+            until = loop.time() + fault.seconds if fault.seconds else float("inf")
+            session.frozen = session.downloaded(loop.time())
+            while connection.open and loop.time() < until and faults.clears == clears:
+                await asyncio.sleep(LOOK_SECONDS)
+            session.frozen = None
+    return fault.kind in ENDINGS
 
 
 def byte_range(value: str, length: int) -> tuple[int, int] | None:

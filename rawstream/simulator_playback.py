@@ -429,11 +429,7 @@ class Playback:
         self._count(station, "reader_opens")
         fields = [("Content-Type", content.content_type)] if content.content_type else []
         with self._reading(connection, session):
-            if (
-                content.live
-                and len(session.readers) > 1
-                and not self._may_share(connection, session)
-            ):
+            if len(session.readers) > 1 and not self._may_share(connection, session):
                 self._count(station, "doubled_readers")
                 connection.doubled_head(fields)
                 return
@@ -442,7 +438,7 @@ class Playback:
             if await self._spoilt(connection, request, station, "content"):
                 return
             if not content.live:
-                await send_film(connection, request, station, self._count)
+                await send_film(connection, request, session, self._count, self._frozen)
                 return
             if "range" in request.headers:
                 self._count(station, "rejected_ranges")

@@ -177,7 +177,7 @@ class Station:
     ) -> None:
         self.content = content
         self.broadcast = broadcast
-        self.film = b"" if content.live else clip
+        self.film = b"" if content.live else clip * content.repeats
         self.speed = speed * content.speed
         self.epoch = 0.0
         self.lead = content.window_seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import resource
 import secrets
 import signal
@@ -41,6 +42,7 @@ from rawstream.protocol import Server
 from rawstream.records import Account
 from rawstream.routes import PlayerEndpoints, Router
 from rawstream.store import Store
+from rawstream.vod import VodEndpoints
 from rawstream.xtream import XtreamEndpoints
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ class Worker:
             XtreamEndpoints(config, doorman, accounts, catalogue, self.store),
             LiveEndpoints(doorman, self.hub, accounts, catalogue, hls),
             hls,
+            VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts),
         )
 
     async def _open_what_is_kept(self) -> None:
@@ -216,6 +219,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "accounts"):
+            self.accounts.settle(math.inf)
         await self._kept.aclose()
 
     def force(self) -> None:

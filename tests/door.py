@@ -17,12 +17,15 @@ from rawstream.accounts import Accounts
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.errors import ViewerError
+from rawstream.film_web import FilmHead
+from rawstream.films import Film
 from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
 from rawstream.records import Account, Channel, ChannelSource
 from rawstream.store import Store
+from rawstream.vod import VodEndpoints
 from rawstream.xtream import XtreamEndpoints
 
 LOGIN = "username=ana&password=pw"
@@ -34,12 +37,30 @@ class FakeExchange:
     def __init__(self) -> None:
         self.streamed: list[Any] = []
 
-    def stream(self, headers: Any, content_type: str) -> None:
-        self.streamed.append((dict(headers), content_type))
+    def stream(self, headers: Any, content_type: str, **more: Any) -> None:
+        self.streamed.append((dict(headers), content_type, *more.values()))
+
+
+class FakeFilms:
+    """Notes who watches which film; `known`: the head of each."""
+
+    def __init__(self) -> None:
+        self.watched: list[tuple[str, str, float]] = []
+        self.failure: ViewerError | None = None
+        self.known: FilmHead | None = None
+
+    def watch(self, film: Film, exchange: Any, **more: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.watched.append((film.name, more["account"], more["hold_seconds"]))
+
+    async def head(self, film: Film) -> FilmHead | None:
+        return self.known
 
 
 class FakeHub:
     def __init__(self) -> None:
+        self.films: Any = FakeFilms()
         self.watched: list[tuple[str, str]] = []
         self.failure: ViewerError | None = None
 
@@ -62,6 +83,7 @@ class Door:
         self,
         endpoints: XtreamEndpoints,
         live: LiveEndpoints,
+        vod: VodEndpoints,
         hub: FakeHub,
         accounts: Accounts,
         store: Store,
@@ -69,6 +91,7 @@ class Door:
     ) -> None:
         self.endpoints = endpoints
         self.live = live
+        self.vod = vod
         self.catalogue = catalogue
         self.hub = hub
         self.accounts = accounts
@@ -121,5 +144,6 @@ async def door(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     endpoints = XtreamEndpoints(config, doorman, accounts, catalogue, store)
     hls = HlsEndpoints(hub, doorman, accounts)
     live = LiveEndpoints(doorman, hub, accounts, catalogue, hls)
-    yield Door(endpoints, live, hub, accounts, store, catalogue)
+    vod = VodEndpoints(doorman, hub.films, accounts, catalogue, config.timeouts)
+    yield Door(endpoints, live, vod, hub, accounts, store, catalogue)
     await store.close()

@@ -235,7 +235,7 @@ def test_a_players_path_has_its_handler_and_may_be_read_by_any_page(
         cast(Any, ShownHub(())),
         cast(Any, ShownServer()),
         started_at=0.0,
-        players=cast(Any, PlayerEndpoints(Named(), Named(), Named())),
+        players=cast(Any, PlayerEndpoints(Named(), Named(), Named(), Named())),
     )
     answer = ask(where, target, peer=STRANGER)
     assert answer is not None

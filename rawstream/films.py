@@ -1,0 +1,792 @@
+"""Films that are watched: each viewer at his own place in a file, the files behind them.
+
+Owns: which of a film's sources is read, a viewer from his request to his last byte, what is tried
+when a source is lost in the middle, the memory of what has just failed, the engine films that are
+open. Must not know: accounts, URLs, how a part is had of a web server or an engine.
+
+A body is never short and whole at once: it has the length its head told, or its connection is
+reset. And it is never of two files: who goes on with another connection, session or source must
+show the same length and, again, the last bytes that were sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from rawstream.byte_range import ContentRange, RangeSpec, Span, Unsatisfiable, parse_range
+from rawstream.channels import Lease
+from rawstream.config import Limits, Timeouts
+from rawstream.connection import Exchange, Sink
+from rawstream.engine_client import ContentRef
+from rawstream.engine_pool import EnginePool
+from rawstream.errors import ChannelUnavailable, UpstreamError, ViewerError
+from rawstream.fetch_policy import FetchPolicy
+from rawstream.film_engine import Elsewhere, EngineFile
+from rawstream.film_web import (
+    Asked,
+    FilmFile,
+    FilmHead,
+    NotAFilm,
+    Part,
+    WebFile,
+    known_headers,
+    type_of,
+)
+from rawstream.http1 import Headers, Response
+from rawstream.records import ChannelSource
+from rawstream.sources import ref_of, spellings
+
+logger = logging.getLogger(__name__)
+
+_TAIL_BYTES: Final = 4096  # shown again by whoever goes on in the middle of a film
+_BACK_OFF: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+_REMEMBERED: Final = 5_000  # web files, and films' sources that played
+_FAILURES_REMEMBERED: Final = 1000
+_NO_STORE: Final = ("Cache-Control", "no-store")
+# pages may seek, and see where they are
+_CORS: Final = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, ETag"),
+)
+
+
+class Film(NamedTuple):
+    """What is asked for. `key`: the same for the same film. `ways`: its sources, best first."""
+
+    key: str
+    name: str
+    ways: tuple[ChannelSource, ...]
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmViewerSnapshot:
+    """One viewer as shown to the operator. Times in seconds, sizes in bytes, speed in bit/s;
+    `percent` of the film, None where its length is unknown.
+    """
+
+    id: int
+    address: str
+    port: int
+    user_agent: str
+    account: str | None
+    state: str
+    seconds: float
+    position: int
+    percent: float | None
+    bits_per_second: float
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSnapshot:
+    """One film that is open, from one source. `state`: opening, playing, recovering, lingering."""
+
+    key: str
+    name: str
+    source: str
+    engine: str | None
+    infohash: str | None
+    state: str
+    length: int | None
+    peers: int | None
+    speed_down: int | None
+    opens: int
+    recoveries: int
+    last_error: str | None
+    viewers: tuple[FilmViewerSnapshot, ...]
+    held: int
+
+
+class Films:
+    """All films of this process. `make_room`: asked when all engines are full. `on_air`: whether a
+    channel has this content. `viewer_id`: numbers for viewers of all kinds.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        policy: FetchPolicy,
+        timeouts: Timeouts,
+        limits: Limits,
+        *,
+        make_room: Callable[[], Awaitable[bool]],
+        on_air: Callable[[ContentRef], bool],
+        viewer_id: Iterator[int],
+    ) -> None:
+        # -- collaborators --
+        self._pool = pool
+        self._policy = policy
+        self._timeouts = timeouts
+        self._limits = limits
+        self._make_room = make_room
+        self._on_air = on_air
+        self._viewer_id = viewer_id
+        # -- files --
+        self._web: OrderedDict[ContentRef, WebFile] = OrderedDict()
+        self._open: dict[EngineFile, Film] = {}  # with the film it was last opened for
+        self._by_ref: dict[ContentRef, EngineFile] = {}
+        self._by_infohash: dict[str, EngineFile] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        # -- viewers --
+        self._viewers: dict[FilmViewer, asyncio.Task[None]] = {}
+        self.held = 0
+        # -- what was learnt --
+        self._good: OrderedDict[str, ContentRef] = OrderedDict()  # film -> the source that plays
+        self._failed: dict[str, tuple[float, ViewerError]] = {}
+        self._bad: dict[ContentRef, float] = {}  # source -> until when others go first
+        self._closing = False
+        # -- counters --
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.failures = 0
+
+    # -- who asks ----------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        film: Film,
+        exchange: Exchange,
+        *,
+        hold_seconds: float,
+        account: str | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        """Answer this exchange, sooner or later: the part of the film that it asks for, 416, or 503
+        and why. A `lease` is told of the beginning and, unless this raises, of the end.
+
+        Raises ViewerError at once for a film that has just failed, and when we are full.
+        """
+        if self._closing:
+            raise ChannelUnavailable("the server is stopping", retry_after=5)
+        if not film.ways:
+            raise ChannelUnavailable("this film has no source")
+        failed = self._failed.get(film.key)
+        if failed is not None and failed[0] > time.monotonic():
+            raise failed[1]
+        if self.held >= self._limits.held_viewers:
+            raise ChannelUnavailable("too many viewers are waiting for films", retry_after=5)
+        viewer = FilmViewer(next(self._viewer_id), film, exchange, account, lease)
+        self.held += 1
+        task = asyncio.create_task(self._serve(viewer, hold_seconds), name=f"viewer of {film.key}")
+        self._viewers[viewer] = task
+        # also where he leaves before the task has begun
+        task.add_done_callback(lambda _: self._left(viewer))
+
+        def gone() -> None:
+            task.cancel()
+
+        exchange.on_gone = viewer.gone = gone
+
+    async def head(self, film: Film) -> FilmHead | None:
+        """What a HEAD is told: nobody is counted, no session opened. None for a length that nobody
+        knows yet. Raises ChannelUnavailable.
+        """
+        failure: UpstreamError | None = None
+        for way in self._order(film):
+            ref = ref_of(way)
+            file: FilmFile | None = self._engine_file(way) if _on_engine(way) else self._file(way)
+            try:
+                async with asyncio.timeout(self._timeouts.hold_seconds):
+                    return await file.look() if file is not None else None
+            except UpstreamError as error:
+                failure = error
+                self._note_bad(ref)
+            except TimeoutError:
+                self._note_bad(ref)
+        raise ChannelUnavailable(failure.reason if failure is not None else "no source answers")
+
+    # -- a viewer's life ---------------------------------------------------------------------------
+
+    async def _serve(self, viewer: FilmViewer, hold_seconds: float) -> None:
+        first = b""
+        try:
+            try:
+                async with asyncio.timeout(hold_seconds):
+                    first = await self._begin(viewer)
+            except TimeoutError:
+                reason = f"the film is still being opened{self._told(viewer)}"
+                self._refuse(viewer, ChannelUnavailable(reason))
+                return
+            except Unsatisfiable as error:
+                self._tell_length(viewer, error.length)
+                return
+            except UpstreamError as error:
+                self._fail(viewer.film, error)
+                self._refuse(viewer, self._failed_error(error))
+                return
+            await self._send(viewer, first)
+        except asyncio.CancelledError:
+            if self._closing:
+                self._refuse(viewer, ChannelUnavailable("the server is stopping", retry_after=5))
+            raise
+        except Exception:
+            logger.exception("film %s: a bug of ours", viewer.film.name or viewer.film.key)
+            self._refuse(viewer, ViewerError(500, "internal error"))
+
+    async def _begin(self, viewer: FilmViewer) -> bytes:
+        """The first source that has it: its part, and its first bytes. Raises Unsatisfiable,
+        UpstreamError.
+        """
+        headers = viewer.exchange.request.headers
+        asked = Asked(parse_range(headers.get("range", "")), headers.get("if-range", "").strip())
+        failure: UpstreamError | None = None
+        for way in self._order(viewer.film):
+            try:
+                viewer.file = None
+                part = viewer.part = await self._part(viewer, way, asked)
+                first = await part.read()
+            except UpstreamError as error:
+                if viewer.part is not None:
+                    viewer.part.close()
+                    viewer.part = None
+                self._note_bad(ref_of(way))
+                failure = error
+                continue
+            self._note_good(viewer.film, ref_of(way))
+            return first
+        raise failure or UpstreamError("start", "film", "it has no source")
+
+    async def _part(self, viewer: FilmViewer, way: ChannelSource, asked: Asked) -> Part:
+        while True:
+            file = viewer.file = await self._opened(way, viewer.film)
+            try:
+                return await file.open(asked)
+            except Elsewhere:
+                continue  # what it is open as has been noted
+
+    async def _send(self, viewer: FilmViewer, data: bytes) -> None:
+        """The head, then all that was asked for, at the viewer's pace."""
+        part = viewer.part
+        assert part is not None, "begun"
+        self.held -= 1
+        viewer.held = False
+        viewer.start(self._head_of(viewer, part), time.monotonic())
+        while data:
+            self.bytes_in += len(data)
+            self.bytes_out += len(data)
+            viewer.write(data)
+            if viewer.paused:
+                assert viewer.part is not None, "open"
+                viewer.part.hold()
+                await viewer.writable()
+            try:
+                assert viewer.part is not None, "open"
+                data = await viewer.part.read()
+            except UpstreamError as error:
+                try:
+                    data = await self._resume(viewer, error)
+                except (UpstreamError, Unsatisfiable) as last:
+                    logger.warning(
+                        "film %s: a viewer was cut off at byte %d: %s",
+                        viewer.film.name or viewer.film.key,
+                        viewer.position,
+                        last,
+                    )
+                    viewer.abort()
+                    return
+        await viewer.writable()  # a pause at the very end is as long as any
+        viewer.finish()
+
+    def _head_of(self, viewer: FilmViewer, part: Part) -> Sink:
+        head, span = part.head, part.span
+        headers = _headers(head)
+        kind = type_of(head, viewer.film.extension)
+        if span is None:
+            return viewer.exchange.stream(headers, kind, chunked=True)
+        if part.partial:
+            headers.append(("Content-Range", str(ContentRange(span, head.length))))
+        return viewer.exchange.stream(
+            headers, kind, status=206 if part.partial else 200, content_length=span.size
+        )
+
+    # -- a source is lost --------------------------------------------------------------------------
+
+    async def _resume(self, viewer: FilmViewer, error: UpstreamError) -> bytes:
+        """Go on behind the last byte that was written, from whatever has this very file. Raises
+        UpstreamError, Unsatisfiable when nobody has in `recover_seconds`.
+        """
+        part, span = viewer.part, viewer.span
+        assert part is not None, "lost"
+        part.close()
+        head = part.head
+        if span is None or not head.seekable:
+            raise error
+        logger.info("film %s: %s", viewer.film.name or viewer.film.key, error)
+        viewer.last_error, viewer.recovering = error.reason, True
+        viewer.recoveries += 1
+        deadline = time.monotonic() + self._timeouts.recover_seconds
+        last: UpstreamError | Unsatisfiable = error
+        for tried in range(1 << 30):
+            for way in self._order(viewer.film):
+                try:
+                    data = await self._go_on(viewer, way, head)
+                except (UpstreamError, Unsatisfiable) as failure:
+                    last = failure
+                else:
+                    viewer.recovering = False
+                    return data
+                if time.monotonic() >= deadline:
+                    raise last
+            pause = _BACK_OFF[min(tried, len(_BACK_OFF) - 1)]
+            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        raise last
+
+    async def _go_on(self, viewer: FilmViewer, way: ChannelSource, head: FilmHead) -> bytes:
+        """The bytes behind the last one, if this source has the same file."""
+        assert viewer.span is not None, "of a known length"
+        again = viewer.tail[-_TAIL_BYTES:]
+        wanted = Span(viewer.position - len(again), viewer.span.end)
+        asked = Asked((RangeSpec(wanted.begin, wanted.end - 1),))
+        part = viewer.part = await self._part(viewer, way, asked)
+        try:
+            same = part.head.length == head.length and part.span == wanted
+            got = b""
+            while same and len(got) <= len(again):
+                data = await part.read()
+                same = bool(data)
+                got += data
+            if not same or not got.startswith(again):
+                raise UpstreamError("read", _label(viewer), "is another file than before")
+        except BaseException:
+            part.close()
+            raise
+        return got[len(again) :]
+
+    # -- the end of a viewer -----------------------------------------------------------------------
+
+    def _left(self, viewer: FilmViewer) -> None:
+        self._viewers.pop(viewer, None)
+        self.held -= viewer.held
+        viewer.held = False
+        if viewer.part is not None:
+            viewer.part.close()
+        viewer.end()
+
+    def _refuse(self, viewer: FilmViewer, error: ViewerError) -> None:
+        told = Response.of_error(error)
+        viewer.answer(Response(told.status, told.body, told.content_type, (*told.headers, *_CORS)))
+
+    def _tell_length(self, viewer: FilmViewer, length: int | None) -> None:
+        """416 (RFC 9110 §15.5.17)."""
+        told = (("Content-Range", str(ContentRange(None, length))),) if length is not None else ()
+        headers: Headers = (*told, ("Accept-Ranges", "bytes"), _NO_STORE, *_CORS)
+        viewer.answer(Response(416, b"the film has no such part\n", headers=headers))
+
+    def _told(self, viewer: FilmViewer) -> str:
+        file = viewer.file
+        if isinstance(file, EngineFile) and file.stat.status is not None:
+            return f"; the engine says {file.stat.status}, {file.stat.peers or 0} peers"
+        return ""
+
+    # -- what plays, what fails --------------------------------------------------------------------
+
+    def _order(self, film: Film) -> Sequence[ChannelSource]:
+        """Its sources: the one that played before first, so that all parts are of one file; those
+        that have just failed last.
+        """
+        now, good = time.monotonic(), self._good.get(film.key)
+
+        def rank(way: ChannelSource) -> tuple[bool, bool]:
+            ref = ref_of(way)
+            return self._bad.get(ref, 0.0) > now, ref != good
+
+        return sorted(film.ways, key=rank) if len(film.ways) > 1 else film.ways
+
+    def _note_good(self, film: Film, ref: ContentRef) -> None:
+        self._bad.pop(ref, None)
+        self._good[film.key] = ref
+        self._good.move_to_end(film.key)
+        if len(self._good) > _REMEMBERED:
+            self._good.popitem(last=False)
+
+    def _note_bad(self, ref: ContentRef) -> None:
+        if len(self._bad) < _FAILURES_REMEMBERED:
+            self._bad[ref] = time.monotonic() + self._timeouts.failure_memory_seconds
+
+    def _fail(self, film: Film, error: UpstreamError) -> None:
+        logger.warning("film %s failed: %s", film.name or film.key, error)
+        self.failures += 1
+        if len(self._failed) < _FAILURES_REMEMBERED:
+            until = time.monotonic() + self._timeouts.failure_memory_seconds
+            self._failed[film.key] = (until, self._failed_error(error))
+
+    @staticmethod
+    def _failed_error(error: UpstreamError) -> ViewerError:
+        if isinstance(error, NotAFilm):
+            return ViewerError(404, error.reason)
+        return ChannelUnavailable(error.reason, retry_after=5)
+
+    # -- files -------------------------------------------------------------------------------------
+
+    async def _opened(self, way: ChannelSource, film: Film) -> FilmFile:
+        """The file behind a source. Raises UpstreamError."""
+        if way.kind == "hls":
+            raise NotAFilm("source", "an HLS playlist, not a file")
+        if not _on_engine(way):
+            return self._file(way)
+        file = self._engine_file(way)
+        if file is None:
+            ref = ref_of(way)
+            if way.infohash is None and self._pool.known_infohash(ref) is None:
+                await self._pool.resolve(ref)
+                file = self._engine_file(way)
+            if file is None:
+                file = self._made(way, ref)
+        self._open[file] = film
+        return file
+
+    def _file(self, way: ChannelSource) -> WebFile:
+        ref = ref_of(way)
+        file = self._web.get(ref)
+        if file is None:
+            file = WebFile(ref.value, self._policy, self._timeouts, self._limits, way.headers)
+            self._web[ref] = file
+            if len(self._web) > _REMEMBERED:
+                self._web.popitem(last=False)
+        self._web.move_to_end(ref)
+        return file
+
+    def _engine_file(self, way: ChannelSource) -> EngineFile | None:
+        ref = ref_of(way)
+        infohash = way.infohash or self._pool.known_infohash(ref)
+        file = self._by_infohash.get(infohash) if infohash is not None else None
+        return file or self._by_ref.get(ref)
+
+    def _made(self, way: ChannelSource, ref: ContentRef) -> EngineFile:
+        if self._on_air(ref):
+            raise NotAFilm(f"engine content {ref}", "it is on air as a channel, not a film")
+        infohash = way.infohash or self._pool.known_infohash(ref)
+        file = EngineFile(
+            self._pool,
+            spellings(ref, infohash),
+            self._timeouts,
+            make_room=self._make_room,
+            claim=self._claim,
+            on_over=self._over,
+        )
+        self._by_ref[ref] = file
+        if infohash is not None:
+            file.infohash = infohash
+            self._by_infohash[infohash] = file
+        return file
+
+    def _claim(self, file: EngineFile) -> bool:
+        if file.infohash is None:
+            return True
+        return self._by_infohash.setdefault(file.infohash, file) is file
+
+    def _over(self, file: EngineFile, failure: str | None) -> None:  # noqa: ARG002 - its shape
+        self._open.pop(file, None)
+        for ref in [ref for ref, other in self._by_ref.items() if other is file]:
+            del self._by_ref[ref]
+        for infohash in [name for name, other in self._by_infohash.items() if other is file]:
+            del self._by_infohash[infohash]
+        ending = file.stop()
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    def has(self, ref: ContentRef) -> bool:
+        """Whether an engine's session of this content is a film's."""
+        infohash = self._pool.known_infohash(ref)
+        return ref in self._by_ref or (infohash is not None and infohash in self._by_infohash)
+
+    def lingering(self) -> list[tuple[float, Callable[[], asyncio.Task[None]]]]:
+        """Engine films that nobody watches: since when, and how to end each."""
+        return [
+            (file.empty_since, file.stop)
+            for file in self._open
+            if file.lingers and file.empty_since is not None and file.session is not None
+        ]
+
+    # -- once in a while, and the end --------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Some times a second: the end of each linger."""
+        for file in list(self._open):
+            file.tick(now)
+
+    def sweep(self, now: float) -> None:
+        """Once a second: speeds; viewers who have taken nothing for `film_pause_seconds` are cut;
+        what was remembered long enough is forgotten.
+        """
+        for viewer in list(self._viewers):
+            viewer.measure(now)
+            if viewer.paused_for(now) >= self._timeouts.film_pause_seconds:
+                logger.info("viewer %s of a film paused too long: cut", viewer.address)
+                viewer.cut()
+        for key in [key for key, (until, _) in self._failed.items() if until <= now]:
+            del self._failed[key]
+        for ref in [ref for ref, until in self._bad.items() if until <= now]:
+            del self._bad[ref]
+
+    async def close(self) -> None:
+        """End every viewer and every session; returns when these are stopped."""
+        self._closing = True
+        tasks = list(self._viewers.values())
+        for viewer in list(self._viewers):
+            viewer.abort()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for file in list(self._open):
+            file.stop()
+        if self._ending:
+            await asyncio.wait(set(self._ending))
+
+    # -- snapshots ---------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """How many films are watched or linger."""
+        watched = {viewer.film.key for viewer in self._viewers}
+        return len(watched | {film.key for film in self._open.values()})
+
+    def snapshot(self, now: float) -> tuple[FilmSnapshot, ...]:
+        """Every film that is watched, by its source, and those that linger."""
+        groups: dict[tuple[str, str], list[FilmViewer]] = {}
+        files: dict[tuple[str, str], FilmFile | None] = {}
+        for viewer in self._viewers:
+            label = viewer.file.label if viewer.file is not None else ""
+            place = viewer.film.key, label
+            groups.setdefault(place, []).append(viewer)
+            files[place] = viewer.file
+        found = [
+            _shown(viewers[0].film, files[place], viewers, now) for place, viewers in groups.items()
+        ]
+        shown = set(map(id, files.values()))
+        rest = [(film, file) for file, film in self._open.items() if id(file) not in shown]
+        return (*found, *(_shown(film, file, [], now) for film, file in rest))
+
+
+class FilmViewer:
+    """One request for a part of a film, from its head to its last byte."""
+
+    __slots__ = (
+        "_answered",
+        "_lease",
+        "_mark",
+        "_sink",
+        "_writable",
+        "_wrote_at",
+        "account",
+        "address",
+        "exchange",
+        "file",
+        "film",
+        "gone",
+        "held",
+        "id",
+        "joined_at",
+        "last_error",
+        "part",
+        "port",
+        "position",
+        "rate",
+        "recoveries",
+        "recovering",
+        "sent",
+        "span",
+        "tail",
+        "user_agent",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        film: Film,
+        exchange: Exchange,
+        account: str | None,
+        lease: Lease | None,
+    ) -> None:
+        # -- who --
+        request = exchange.request
+        self.id = id
+        self.film = film
+        self.exchange = exchange
+        self.account = account
+        self.address, self.port = request.peer[0], request.peer[1]
+        self.user_agent = request.headers.get("user-agent", "")[:200]
+        self.joined_at = time.monotonic()
+        self._lease = lease
+        self.held = True  # nothing was answered yet
+        self._answered = False
+        self.gone: Callable[[], object] = lambda: None  # ends his task
+        # -- his place --
+        self.file: FilmFile | None = None
+        self.part: Part | None = None
+        self.span: Span | None = None
+        self.position = 0  # of the next byte in the file
+        self.tail = b""  # what he was sent last
+        self._sink: Sink | None = None
+        self._writable = asyncio.Event()
+        self._wrote_at = self.joined_at
+        # -- counters --
+        self.sent = 0
+        self.rate = 0.0
+        self._mark = (self.joined_at, 0)
+        self.recovering = False
+        self.recoveries = 0
+        self.last_error: str | None = None
+
+    def start(self, sink: Sink, now: float) -> None:
+        """His head is on its way."""
+        assert self.part is not None, "there is something to send"
+        self._sink = sink
+        self.span = self.part.span
+        self.position = self.span.begin if self.span is not None else 0
+        self.exchange.on_resumed = self._writable.set
+        self._wrote_at = now
+        self._mark = (now, 0)
+        if self._lease is not None:
+            self._lease.started(self.cut, now)
+
+    @property
+    def paused(self) -> bool:
+        return self._sink is not None and self._sink.paused
+
+    def write(self, data: bytes) -> None:
+        assert self._sink is not None, "started"
+        self._sink.write(data)
+        self.position += len(data)
+        self.sent += len(data)
+        self.tail = data if len(data) >= _TAIL_BYTES else self.tail[-_TAIL_BYTES:] + data
+        self._wrote_at = time.monotonic()
+
+    async def writable(self) -> None:
+        """Until his transport takes bytes again."""
+        while self.paused:
+            self._writable.clear()
+            await self._writable.wait()
+        self._wrote_at = time.monotonic()
+
+    def paused_for(self, now: float) -> float:
+        return now - self._wrote_at if self.paused else 0.0
+
+    def measure(self, now: float) -> None:
+        since, sent = self._mark
+        if now > since:
+            self.rate = (self.sent - sent) * 8 / (now - since)
+        self._mark = (now, self.sent)
+
+    # -- the end --
+
+    def answer(self, response: Response) -> None:
+        """A refusal, if nothing was answered yet; else the stream is cut."""
+        self.exchange.on_gone = None
+        if self._sink is not None:
+            self._sink.abort()
+        elif not self._answered:
+            self._answered = True
+            self.exchange.respond(response)
+
+    def finish(self) -> None:
+        """All of it is written."""
+        self.exchange.on_gone = None
+        if self._sink is not None:
+            self.end()
+            self._sink.finish()
+
+    def abort(self) -> None:
+        if self._sink is not None:
+            self._sink.abort()
+
+    def cut(self) -> None:
+        """End his stream at once: his lease was withdrawn."""
+        self.abort()
+        self.end()
+        self.gone()
+
+    def end(self) -> None:
+        """He is gone; a second call does nothing."""
+        if self._lease is not None:
+            self._lease.ended(self.sent)
+
+    def snapshot(self, now: float) -> FilmViewerSnapshot:
+        length = self.part.head.length if self.part is not None else None
+        if self._sink is None:
+            state = "waiting"
+        elif self.recovering:
+            state = "recovering"
+        else:
+            state = "paused" if self.paused else "playing"
+        return FilmViewerSnapshot(
+            id=self.id,
+            address=self.address,
+            port=self.port,
+            user_agent=self.user_agent,
+            account=self.account,
+            state=state,
+            seconds=now - self.joined_at,
+            position=self.position,
+            percent=100 * self.position / length if length else None,
+            bits_per_second=self.rate,
+            bytes_sent=self.sent,
+        )
+
+
+def head_headers(film: Film, head: FilmHead | None) -> tuple[Headers, str, int | None]:
+    """What HEAD is told, as GET of the whole is: headers, Content-Type and length. `head` None:
+    nothing is known yet, and nothing is said.
+    """
+    known = FilmHead(None, seekable=True) if head is None else head
+    headers = _headers(known)
+    if head is None:
+        headers = [header for header in headers if header[0] != "Accept-Ranges"]
+    return headers, type_of(known, film.extension), known.length
+
+
+def _headers(head: FilmHead) -> list[tuple[str, str]]:
+    return [_NO_STORE, ("X-Accel-Buffering", "no"), *_CORS, *known_headers(head)]
+
+
+def _shown(
+    film: Film, file: FilmFile | None, viewers: Sequence[FilmViewer], now: float
+) -> FilmSnapshot:
+    engine = file if isinstance(file, EngineFile) else None
+    session = engine.session if engine is not None else None
+    watching = [viewer.snapshot(now) for viewer in viewers]
+    held = sum(viewer.state == "waiting" for viewer in watching)
+    shown = tuple(viewer for viewer in watching if viewer.state != "waiting")
+    recovering = any(viewer.state == "recovering" for viewer in shown)
+    if engine is not None and engine.recovering:
+        recovering = True
+    if recovering:
+        state = "recovering"
+    elif shown:
+        state = "playing"
+    else:
+        state = "opening" if held else "lingering"
+    errors = [viewer.last_error for viewer in viewers if viewer.last_error is not None]
+    recoveries = sum(viewer.recoveries for viewer in viewers)
+    return FilmSnapshot(
+        key=film.key,
+        name=film.name,
+        source=file.label if file is not None else "",
+        engine=session.engine.url if session is not None else None,
+        infohash=engine.infohash if engine is not None else None,
+        state=state,
+        length=file.head.length if file is not None and file.head is not None else None,
+        peers=engine.stat.peers if engine is not None else None,
+        speed_down=engine.stat.speed_down if engine is not None else None,
+        opens=engine.opens if engine is not None else 0,
+        recoveries=recoveries + (engine.recoveries if engine is not None else 0),
+        last_error=(engine.last_error if engine is not None else None)
+        or (errors[-1] if errors else None),
+        viewers=shown,
+        held=held,
+    )
+
+
+def _on_engine(way: ChannelSource) -> bool:
+    return way.kind not in ("direct", "hls")
+
+
+def _label(viewer: FilmViewer) -> str:
+    return viewer.file.label if viewer.file is not None else "film"
