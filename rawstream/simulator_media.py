@@ -249,13 +249,19 @@ async def _spoil_film(
         case "trickle":
             await asyncio.sleep(TRICKLE_SECONDS)
         case _:
-            faults = session.station.content.faults
             until = loop.time() + fault.seconds if fault.seconds else float("inf")
-            session.frozen = session.downloaded(loop.time())
-            while connection.open and loop.time() < until and faults.clears == clears:
-                await asyncio.sleep(LOOK_SECONDS)
-            session.frozen = None
+            await _starve_film(connection, session, until, clears)
     return fault.kind in ENDINGS
+
+
+async def _starve_film(
+    connection: SimConnection, session: Session, until: float, clears: int
+) -> None:
+    loop, faults = asyncio.get_running_loop(), session.station.content.faults
+    session.frozen = session.downloaded(loop.time())
+    while connection.open and loop.time() < until and faults.clears == clears:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_SECONDS)
+    session.frozen = None
 
 
 def byte_range(value: str, length: int) -> tuple[int, int] | None:
