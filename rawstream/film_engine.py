@@ -321,7 +321,8 @@ class EngineFile:
                 if time.monotonic() >= until:
                     raise
                 alive = session is not None and not self._gone.is_set() and error.status != 403
-                if alive and not first and not tried_again and error.phase != "connect":
+                slow = first and isinstance(error, UpstreamTimeout)  # and others may be faster
+                if alive and not slow and not tried_again and error.phase != "connect":
                     tried_again = True  # the same URL once
                     continue
                 taken = error.status == 403 or UNKNOWN_SESSION in error.reason

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -44,8 +46,8 @@ class Origin:
         self.open += 1
         try:
             await self._answer(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, RuntimeError):
+            pass  # uvloop's word for a transport that was aborted is the last one
         finally:
             self.open -= 1
             self._writers.discard(writer)
@@ -83,9 +85,11 @@ class Origin:
         if self.length:
             fields.append(("Content-Length", str(span.size)))
         writer.write(self._head(status, fields))
-        await self._body(writer, span)
+        await self._body(reader, writer, span)
 
-    async def _body(self, writer: asyncio.StreamWriter, span: Span) -> None:
+    async def _body(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, span: Span
+    ) -> None:
         at = span.begin
         while at < span.end:
             end = min(span.end, at + 32 * 1024)
@@ -98,9 +102,15 @@ class Origin:
             at = end
             if at == self.cut_at and self.cuts > 0 and span.begin <= at < span.end:
                 self.cuts -= 1
+                if not self.length:  # a clean close would be the end of it
+                    sock = writer.get_extra_info("socket")
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    writer.transport.abort()
                 return
-            while at == self.stalls_at and not writer.is_closing():  # noqa: ASYNC110
+            while at == self.stalls_at and not reader.at_eof() and not writer.is_closing():
                 await asyncio.sleep(0.01)
+            if writer.is_closing() or reader.at_eof():
+                return
 
     @staticmethod
     def _head(status: int, fields: list[tuple[str, str]]) -> bytes:

@@ -79,7 +79,9 @@ class Watcher:
         self.writer: asyncio.StreamWriter
 
     async def __aenter__(self) -> Watcher:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.reader, self.writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, limit=1 << 20
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -408,7 +408,7 @@ async def test_a_server_without_ranges_that_cuts_ends_the_viewer_by_a_reset(
     tmp_path: Path, origin: Origin
 ) -> None:
     origin.ranges = False
-    origin.cut_at = 1_000_000
+    origin.cut_at = 500_000
     async with stage(tmp_path, timeouts=film_timeouts()) as made:
         await show(made.worker, film_channel(of_web(origin.url)))
         async with Watcher(made.port) as watcher:
@@ -438,7 +438,7 @@ async def test_a_film_of_unknown_length_ends_by_its_last_chunk(
 
 async def test_the_next_source_has_it_and_is_remembered(tmp_path: Path, origin: Origin) -> None:
     content = film_content(2)
-    async with origin_of(b"<html>") as wrong, stage(tmp_path, [content]) as made:
+    async with origin_of(b"<html>" * 99) as wrong, stage(tmp_path, [content]) as made:
         wrong.content_type = "text/html"
         await show(made.worker, film_channel(of_web(wrong.url), of_engine(content)))
         for _ in range(3):
