@@ -179,3 +179,11 @@ def test_a_key_that_is_none_is_a_bug_of_the_caller(key: str) -> None:
         M3uWriter().head("One", {key: "x"})
     with pytest.raises(ValueError, match="name"):
         M3uWriter().head("One", kodi_properties={key: "x"})
+
+
+def test_the_length_of_a_film_is_written_and_read_back() -> None:
+    writer = M3uWriter()
+    text = writer.header() + writer.head("Film", seconds=5400) + writer.location("http://h/1.mp4")
+    assert "#EXTINF:5400,Film\n" in text
+    entries, _reader, _ending = read_text(text)
+    assert [entry.duration for entry in entries] == [5400]

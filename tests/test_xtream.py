@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import gzip
 import re
 import time
@@ -16,7 +17,8 @@ from guides import HOUR, add_guide, guide, show
 
 from rawstream.catalogue import UNSORTED, Catalogue
 from rawstream.errors import ViewerError
-from rawstream.records import Category, Channel
+from rawstream.playlist_import import read_list
+from rawstream.records import Category, Channel, FilmFacts, Series
 from rawstream.xtream import Login
 
 ACCOUNT_ACTIONS = ("", "get_account_info", "get_profile", "get_server_info", "nonsense")
@@ -266,3 +268,176 @@ async def test_lists_are_packed_for_those_who_take_it(door: Door) -> None:
 async def test_many_at_once_cost_one_check(door: Door) -> None:
     await asyncio.gather(*(door.api(LOGIN) for _ in range(20)))
     assert door.accounts.verified("ana", "pw") is not None
+
+
+# -- films --
+
+FILMS = (
+    Channel(1, "One", categories=(1,)),
+    Channel(
+        20, "Film, a (2020)", categories=(2,), kind="movie", extension="mkv",
+        logo="/logos/f.png", facts=FilmFacts("Plot", duration=90),
+    ),
+    Channel(21, "Late", categories=(3,), kind="movie"),
+    Channel(30, "Show S01E01", categories=(2,), kind="episode", extension="ts", series_id=7,
+            season=1, episode=1),
+    Channel(31, "Pilot", categories=(2,), kind="episode", extension="mp4", series_id=7,
+            season=2, episode=1),
+)  # fmt: skip
+SHELVES = [Category(1, "News"), Category(2, "Films"), Category(3, "Night", adult=True)]
+
+
+def shelved(door: Door) -> None:
+    door.catalogue.current = Catalogue(
+        9, FILMS, SHELVES, series=[Series(7, "Show", "/logos/s.png")]
+    )
+
+
+@pytest.mark.parametrize("kind", ["vod", "series"])
+async def test_categories_of_films_are_those_that_have_some(door: Door, kind: str) -> None:
+    shelved(door)
+    found = await door.api(f"{LOGIN}&action=get_{kind}_categories")
+    names = ["Films", "Night"] if kind == "vod" else ["Films"]
+    assert [row["category_name"] for row in found] == names
+
+
+async def test_films_are_listed_filtered_and_paged_as_channels_are(door: Door) -> None:
+    shelved(door)
+    query = f"{LOGIN}&action=get_vod_streams"
+    found = await door.api(query)
+    assert [(row["num"], row["stream_id"]) for row in found] == [(1, 20), (2, 21)]
+    assert found[0]["stream_icon"] == "http://tv:8080/logos/f.png"
+    assert [row["stream_id"] for row in await door.api(f"{query}&category_id=3")] == [21]
+    assert await door.api(f"{query}&category_id=77") == []
+    assert await door.api(f"{query}&category_id=1") == [], "a category of channels"
+    page = await door.api(f"{query}&params[offset]=1&params[items_per_page]=1")
+    assert [row["stream_id"] for row in page] == [21]
+    (series,) = await door.api(f"{LOGIN}&action=208&category_id=2")
+    assert (series["series_id"], series["cover"]) == (7, "http://tv:8080/logos/s.png")
+    streams = await door.api(f"{LOGIN}&action=get_live_streams")
+    assert [row["stream_id"] for row in streams] == [1]
+
+
+async def test_a_film_and_a_series_by_their_ids(door: Door) -> None:
+    shelved(door)
+    found = await door.api(f"{LOGIN}&action=get_vod_info&vod_id=20")
+    assert (found["movie_data"]["stream_id"], found["info"]["plot"]) == (20, "Plot")
+    assert found["movie_data"]["category_id"] == "2"
+    for other in ("1", "30", "99", "x", ""):
+        assert await door.api(f"{LOGIN}&action=209&vod_id={other}") == {"info": []}
+    found = await door.api(f"{LOGIN}&action=get_series_info&series_id=7")
+    assert {
+        season: [one["id"] for one in parts] for season, parts in found["episodes"].items()
+    } == {
+        "1": ["30"],
+        "2": ["31"],
+    }
+    for other in ("20", "8", "x", ""):
+        found = await door.api(f"{LOGIN}&action=204&series_id={other}")
+        assert found == {"seasons": [], "info": {"name": None}, "episodes": {}}
+
+
+async def test_row_17_only_who_may_see_a_film_is_told_of_it(door: Door) -> None:
+    shelved(door)
+    (ana,) = [one for one in await door.store.accounts.accounts() if one.username == "ana"]
+    await door.store.accounts.set(dataclasses.replace(ana, show_adult=False))
+    await door.accounts.reload()
+    assert [row["stream_id"] for row in await door.api(f"{LOGIN}&action=get_vod_streams")] == [20]
+    assert await door.api(f"{LOGIN}&action=get_vod_info&vod_id=21") == {"info": []}
+
+
+async def test_the_panel_has_movies_besides(door: Door) -> None:
+    shelved(door)
+    answer = await door.ask(door.endpoints.panel_api, f"/panel_api.php?{LOGIN}")
+    found = orjson.loads(answer.body)
+    rows = found["available_channels"]
+    assert list(rows) == ["1", "20", "21"]
+    film = rows["20"]
+    assert (film["type_name"], film["stream_type"], film["live"]) == ("Movies", "movie", "0")
+    assert (film["container_extension"], film["category_name"]) == ("mkv", "Films")
+    assert rows["1"].keys() == film.keys()
+    assert {kind: len(rows) for kind, rows in found["categories"].items()} == {
+        "live": 1,
+        "movie": 2,
+        "series": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "ids"),
+    [
+        ("", [1, 20, 21, 30, 31]),
+        ("live", [1]),
+        ("radio_streams", [1]),
+        ("movie", [20, 21]),
+        ("series", [30, 31]),
+        ("movie,series", [20, 21, 30, 31]),
+        ("nonsense", []),
+    ],
+)
+async def test_a_list_has_the_kinds_that_were_asked_for(
+    door: Door, key: str, ids: list[int]
+) -> None:
+    shelved(door)
+    answer = await door.ask(door.endpoints.get_php, f"/get.php?{LOGIN}&key={key}")
+    assert [int(one) for one in re.findall(rb"/ana/pw/([0-9]+)\.", answer.body)] == ids
+
+
+async def test_films_in_a_list_are_films_to_who_reads_it(door: Door) -> None:
+    shelved(door)
+    answer = await door.ask(door.endpoints.get_php, f"/get.php?{LOGIN}")
+    assert b"/movie/ana/pw/20.mkv\n" in answer.body
+    assert b"/series/ana/pw/30.ts\n" in answer.body
+    assert answer.body.count(b"#KODIPROP") == 1, "no film is announced as a transport stream"
+    assert b"#EXTINF:90 " in answer.body
+    entries, _ending = read_list([answer.body])
+    films = [one.film for one in entries if one.film is not None]
+    assert [one.kind for one in films] == ["movie", "movie", "episode", "episode"]
+    assert [(one.series, one.season, one.episode) for one in films[2:]] == [
+        ("Show", 1, 1),
+        ("Show", 2, 1),
+    ]
+    assert [one.groups for one in entries] == [
+        ("News",),
+        ("Films",),
+        ("Night",),
+        ("Films",),
+        ("Films",),
+    ]
+    plain = await door.ask(door.endpoints.get_php, f"/get.php?{LOGIN}&type=m3u")
+    assert b"\n#EXTINF:-1,Show S02E01 Pilot\n" in plain.body
+
+
+async def test_enigma2_descends_to_films_and_episodes(door: Door) -> None:
+    shelved(door)
+
+    async def below(more: str) -> list[str]:
+        answer = await door.ask(door.endpoints.enigma2_php, f"/enigma2.php?{LOGIN}{more}")
+        found = re.findall(rb"<(?:playlist|stream)_url><!\[CDATA\[([^\]]*)\]\]>", answer.body)
+        return [one.decode().removeprefix(f"http://tv:8080/enigma2.php?{LOGIN}") for one in found]
+
+    top = await below("")
+    assert [one.partition("type=")[2] for one in top] == [
+        "get_live_categories",
+        "get_vod_categories",
+        "get_series_categories",
+    ]
+    films, night = await below(top[1])
+    assert await below(films) == ["http://tv:8080/movie/ana/pw/20.mkv"]
+    assert await below(night) == ["http://tv:8080/movie/ana/pw/21.mp4"]
+    assert len(await below("&type=get_vod_streams")) == 2
+    (shows,) = await below(top[2])
+    (show,) = await below(shows)
+    first, second = await below(show)
+    assert await below(first) == ["http://tv:8080/series/ana/pw/30.ts"]
+    assert await below(second) == ["http://tv:8080/series/ana/pw/31.mp4"]
+    for more in (
+        "&type=get_vod_streams&cat_id=99",
+        "&type=get_seasons&series_id=99",
+        "&type=get_seasons&series_id=x",
+        "&type=get_series_streams&series_id=7&season=9",
+        "&type=get_series_streams&series_id=9&season=1",
+        "&type=nonsense",
+    ):
+        assert await below(more) == []
+    assert len(await below("&type=get_live_streams")) == 1

@@ -16,10 +16,10 @@ from lxml import etree
 from stage import PATIENCE_SECONDS, until
 
 from rawstream import xtream_lists
-from rawstream.catalogue import Catalogue
+from rawstream.catalogue import Catalogue, Films
 from rawstream.errors import StateError, ViewerError
 from rawstream.m3u import M3uReader
-from rawstream.records import Account, Category, Channel
+from rawstream.records import Account, Category, Channel, Series
 from rawstream.store import Store
 from rawstream.xtream_lists import _GUIDES_WAITING, EnigmaMenu, Prefixes, XtreamLists
 
@@ -235,3 +235,55 @@ async def test_a_guide_that_is_being_made_does_not_hold_up_the_end(press: Press)
     lists.close()
     with pytest.raises(ViewerError):
         await asked
+
+
+# -- films --
+
+SHELVES = Catalogue(
+    2,
+    [
+        *(Channel(number, f"Film {number}", categories=(3,), kind="movie") for number in (1, 2)),
+        Channel(5, "Show S01E01", categories=(3,), kind="episode", series_id=7, season=1),
+    ],
+    [Category(3, "Films")],
+    series=[Series(7, "Show")],
+)
+
+
+async def test_films_are_sorted_out_off_the_loop_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, lists = SHELVES.visible(Account(1, "ana", "")), XtreamLists(NOWHERE)
+    sorting: list[threading.Thread] = []
+    real = Films.shelves
+
+    def shelves(films: Films) -> Any:
+        if not films.are_sorted:
+            sorting.append(threading.current_thread())
+        return real(films)
+
+    monkeypatch.setattr(Films, "shelves", shelves)
+    made = await asyncio.gather(
+        lists.film(view, 1),
+        lists.one_series(view, 7),
+        lists.streams(SHELVES, view, 3, "movie"),
+        lists.streams(SHELVES, view, 3, "series"),
+        lists.categories(view, "series"),
+    )
+    assert b'"stream_id":1' in made[0]
+    assert b'"id":"5"' in made[1]
+    assert len(orjson.loads(made[2].body)) == 2
+    assert sorting
+    assert threading.main_thread() not in sorting
+    assert len(sorting) == 1
+    lists.close()
+
+
+async def test_single_films_and_unknown_categories_push_no_list_out() -> None:
+    view, lists = SHELVES.visible(Account(2, "bob", "")), XtreamLists(NOWHERE)
+    await lists.streams(SHELVES, view, None, "movie")
+    for number in range(400):
+        await lists.film(view, number)
+        await lists.one_series(view, number)
+        assert (await lists.streams(SHELVES, view, 1000 + number, "movie")).body == b"[]"
+    assert len(lists._built) == 1
+    assert lists.streams_at_once(view, None, "movie") is not None
+    lists.close()
