@@ -28,7 +28,7 @@ from rawstream.demo import DemoAccounts, furnish
 from rawstream.doctor import examine
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ConfigError, FormatError, RawstreamError, ViewerError
-from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
+from rawstream.simulator import EngineSimulator, SimContent, bundled_contents, film_contents
 from rawstream.status import clean
 from rawstream.store import Store
 from rawstream.workers import Worker, run
@@ -161,7 +161,8 @@ def demo(
     host: Host = None,
     log_level: LogLevel = None,
 ) -> int:
-    """Play something now: four small channels from a simulated engine, nothing kept on disk.
+    """Play something now: four small channels and three films from a simulated engine, nothing kept
+    on disk.
 
     Only this machine can reach it unless --host says otherwise.
     """
@@ -171,19 +172,19 @@ def demo(
         log_level=log_level or "warning",
     )
     _log_to_stderr(settings.log_level)
-    contents = bundled_contents()
+    contents, films = bundled_contents(), film_contents()
     public = settings.host not in _ONLY_HERE
     made: list[DemoAccounts] = []
 
     @contextlib.asynccontextmanager
     async def around() -> AsyncIterator[Config]:
-        engine = EngineSimulator(contents)
+        engine = EngineSimulator([*contents, *films])
         with tempfile.TemporaryDirectory(prefix="rawstream-demo-") as directory:
             await engine.start()
             try:
                 store = await Store.open(Path(directory))
                 try:
-                    made.append(await furnish(store, contents, public=public))
+                    made.append(await furnish(store, contents, films, public=public))
                 finally:
                     await store.close()
                 yield settings.model_copy(
@@ -203,7 +204,7 @@ def _checked_port(port: int | None) -> int:
 
 def _tell_demo(worker: Worker, contents: Sequence[SimContent], accounts: DemoAccounts) -> None:
     url = _url_of(worker)
-    print("rawstream demo: four channels, one engine session each however many watch.")
+    print("rawstream demo: four channels, one engine session each however many watch, and films.")
     print("Paste one of these into VLC (Media, Open Network Stream), mpv or ffplay:\n")
     for content in contents:
         print(f"  {url}/ace/getstream?id={content.content_id}")

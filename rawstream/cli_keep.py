@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import re
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import typer
 import uvloop
@@ -26,9 +27,10 @@ from rawstream.database import backup as back_up
 from rawstream.database import restore as put_back
 from rawstream.errors import ConfigError, FormatError
 from rawstream.extinf import writable
+from rawstream.film_names import DEFAULT_EXTENSION, extension_in
 from rawstream.guide_import import rematch
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
-from rawstream.records import Account, Channel, ChannelSource
+from rawstream.records import Account, Channel, ChannelKind, ChannelSource
 from rawstream.status import clean
 from rawstream.store import Store
 
@@ -49,6 +51,10 @@ Expires = Annotated[
 Admin = Annotated[bool | None, typer.Option("--admin/--no-admin")]
 Trial = Annotated[bool | None, typer.Option("--trial/--no-trial")]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable")]
+Formats = Annotated[
+    str | None, typer.Option(metavar="LIST", help="What it may play: ts,m3u8 or one of them.")
+]
+_FORMATS: Final = ("ts", "m3u8")
 
 users = typer.Typer(no_args_is_help=True, help="Accounts: who may watch.")
 channels = typer.Typer(no_args_is_help=True, help="The line-up.")
@@ -80,6 +86,7 @@ def user_add(
     expires: Expires = None,
     admin: Admin = None,
     trial: Trial = None,
+    formats: Formats = None,
     data: Data = None,
 ) -> None:
     """Make an account; without a password a random one is made and shown this once."""
@@ -87,7 +94,9 @@ def user_add(
     chosen = given or secrets.token_urlsafe(9)
 
     async def work(store: Store, _config: Config) -> None:
-        account = _changed(Account(0, name, ""), max_connections, expires, admin, trial, None)
+        account = _changed(
+            Account(0, name, ""), max_connections, expires, admin, trial, None, formats
+        )
         await store.accounts.add(await _with_password(account, chosen))
 
     with_store(data, work)
@@ -106,6 +115,7 @@ def user_set(
     admin: Admin = None,
     trial: Trial = None,
     enabled: Enabled = None,
+    formats: Formats = None,
     data: Data = None,
 ) -> None:
     """Change an account. Streams that it is not allowed any more end within two seconds."""
@@ -113,7 +123,7 @@ def user_set(
 
     async def work(store: Store, _config: Config) -> None:
         account = await _found(store, name)
-        account = _changed(account, max_connections, expires, admin, trial, enabled)
+        account = _changed(account, max_connections, expires, admin, trial, enabled, formats)
         if given is not None:
             account = await _with_password(account, given)
         await store.accounts.set(account)
@@ -221,16 +231,27 @@ def _changed(
     admin: bool | None,
     trial: bool | None,
     enabled: bool | None,
+    formats: str | None,
 ) -> Account:
     given = {
         "max_connections": max_connections, "admin": admin, "trial": trial, "enabled": enabled
     }  # fmt: skip
-    values: dict[str, int | bool | None] = {
-        name: value for name, value in given.items() if value is not None
-    }
+    values: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if expires is not None:
         values["expires_at"] = _moment(expires)
+    if formats is not None:
+        values["allowed_formats"] = _formats(formats)
     return dataclasses.replace(account, **values)  # type: ignore[arg-type]
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """Raises ConfigError. Players take the first: that is ts (Xtream reference §3.1)."""
+    words = {word.strip().lower() for word in text.split(",") if word.strip()}
+    unknown = sorted(words.difference(_FORMATS))
+    if unknown or not words:
+        said = f"'{unknown[0]}' is none of" if unknown else "takes one or more of"
+        raise ConfigError("--formats", f"{said} {', '.join(_FORMATS)}")
+    return tuple(word for word in _FORMATS if word in words)
 
 
 def _moment(text: str) -> int | None:
@@ -255,11 +276,95 @@ Category = Annotated[str | None, typer.Option(metavar="NAME", help="Made if it i
 Number = Annotated[str | None, typer.Option(metavar="N")]
 Logo = Annotated[str | None, typer.Option(metavar="URL")]
 GuideId = Annotated[str | None, typer.Option(metavar="ID", help="What guides call it (tvg-id).")]
+Kind = Annotated[str | None, typer.Option(metavar="KIND", help="live, movie or episode.")]
+Extension = Annotated[
+    str | None, typer.Option(metavar="EXT", help="What file a film is: mp4, mkv, ts …")
+]
+Series = Annotated[
+    str | None, typer.Option("--series", metavar="NAME", help="An episode's series; made if new.")
+]
+Season = Annotated[int | None, typer.Option(metavar="N", min=0, max=9999)]
+Episode = Annotated[int | None, typer.Option(metavar="N", min=0, max=99_999)]
+_KINDS: Final[tuple[ChannelKind, ...]] = ("live", "movie", "episode")
+_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
+
+
+class _Film(NamedTuple):
+    """What flags say of a film, None where nothing."""
+
+    kind: ChannelKind | None
+    extension: str | None
+    series: str | None
+    season: int | None
+    episode: int | None
+
+    @classmethod
+    def of(
+        cls,
+        kind: str | None,
+        extension: str | None,
+        series: str | None,
+        season: int | None,
+        episode: int | None,
+    ) -> _Film:
+        """Raises ConfigError."""
+        if extension is not None:
+            extension = extension.lower().removeprefix(".")
+            if not _EXTENSION.fullmatch(extension):
+                raise ConfigError("--extension", f"'{extension}' is no ending like mp4")
+        if series is not None and not series.strip():
+            raise ConfigError("--series", "takes a name")
+        return cls(_kind(kind), extension, series, season, episode)
+
+    async def put_on(self, channel: Channel, store: Store) -> Channel:
+        """The channel with what was said. Raises ConfigError for what doesn't fit together."""
+        kind = self.kind or channel.kind
+        if kind == "live":
+            if set(self[1:]) != {None}:
+                raise ConfigError("--kind", "what is live has no file, series or number: say movie")
+            return dataclasses.replace(
+                channel, kind=kind, extension="", facts=None, series_id=None, season=0, episode=0
+            )
+        values: dict[str, object] = {"kind": kind, "extension": self._extension(channel)}
+        if kind == "movie":
+            if set(self[2:]) != {None}:
+                raise ConfigError("--series", "only an episode is of a series: say --kind episode")
+            values |= {"series_id": None, "season": 0, "episode": 0}
+            return dataclasses.replace(channel, **values)  # type: ignore[arg-type]
+        if self.series is not None:
+            values["series_id"] = (await store.lineup.series_named(self.series.strip())).id
+        elif channel.series_id is None:
+            raise ConfigError("--series", "an episode is of a series: give its name")
+        if self.season is not None:
+            values["season"] = self.season
+        if self.episode is not None:
+            values["episode"] = self.episode
+        return dataclasses.replace(channel, **values)  # type: ignore[arg-type]
+
+    def _extension(self, channel: Channel) -> str:
+        found = self.extension or channel.extension
+        urls = (one.value for one in channel.sources if one.kind == "direct")
+        return found or next(filter(None, map(extension_in, urls)), DEFAULT_EXTENSION)
+
+    def given(self) -> list[str]:
+        """The fields of a channel that were named."""
+        names = ("kind", "extension", "series_id", "season", "episode")
+        return [name for name, value in zip(names, self, strict=True) if value is not None]
+
+
+def _kind(text: str | None) -> ChannelKind | None:
+    if text is None:
+        return None
+    for kind in _KINDS:
+        if text.lower() == kind:
+            return kind
+    raise ConfigError("--kind", f"'{text}' is none of {', '.join(_KINDS)}")
 
 
 @channels.command("list")
-def channel_list(data: Data = None) -> None:
+def channel_list(kind: Kind = None, data: Data = None) -> None:
     """The line-up, a line each."""
+    wanted = _kind(kind)
 
     async def work(store: Store, _config: Config) -> tuple[list[Channel], dict[int, str]]:
         names = {category.id: category.name for category in await store.lineup.categories()}
@@ -268,10 +373,19 @@ def channel_list(data: Data = None) -> None:
     found, names = with_store(data, work)
     print(f"{'ID':>6}  {'NUMBER':8}{'NAME':40}{'CATEGORY':24}STATE")
     for channel in found:
+        if wanted is not None and channel.kind != wanted:
+            continue
         category = names.get(channel.categories[0], "") if channel.categories else ""
         state = "disabled" if not channel.enabled else "stale" if channel.stale_since else ""
+        state = " ".join(filter(None, (_film_text(channel), state)))
         name, shown = clean(channel.name)[:38], clean(category)[:22]
         print(f"{channel.id:>6}  {channel.number:8}{name:40}{shown:24}{state}".rstrip())
+
+
+def _film_text(channel: Channel) -> str:
+    if channel.kind == "episode":
+        return f"episode S{channel.season:02}E{channel.episode:02}"
+    return "" if channel.kind == "live" else channel.kind
 
 
 @channels.command("add")
@@ -282,13 +396,20 @@ def channel_add(
     number: Number = None,
     logo: Logo = None,
     guide_id: GuideId = None,
+    kind: Kind = None,
+    extension: Extension = None,
+    series: Series = None,
+    season: Season = None,
+    episode: Episode = None,
     data: Data = None,
 ) -> None:
-    """Add a channel by hand; no import touches it."""
+    """Add a channel or a film by hand; no import touches it."""
     sources = _sources(source or [])
+    film = _Film.of(kind, extension, series, season, episode)
 
     async def work(store: Store, _config: Config) -> int:
         channel = Channel(0, name, position=len(await store.lineup.channels()), sources=sources)
+        channel = await film.put_on(channel, store)
         made = await store.lineup.add_channel(
             await _edited(store, channel, category, number, logo, guide_id)
         )
@@ -308,9 +429,15 @@ def channel_set(
     logo: Logo = None,
     guide_id: GuideId = None,
     enabled: Enabled = None,
+    kind: Kind = None,
+    extension: Extension = None,
+    series: Series = None,
+    season: Season = None,
+    episode: Episode = None,
     data: Data = None,
 ) -> None:
-    """Change a channel; what is set here no import changes any more."""
+    """Change a channel or a film; what is set here no import changes any more."""
+    film = _Film.of(kind, extension, series, season, episode)
     sources = None if source is None else _sources(source)
     given = {
         "name": name, "sources": sources, "categories": category, "number": number, "logo": logo,
@@ -324,9 +451,10 @@ def channel_set(
             channel = dataclasses.replace(channel, name=name)
         if sources is not None:
             channel = dataclasses.replace(channel, sources=sources)
+        channel = await film.put_on(channel, store)
         if enabled is not None:
             channel = dataclasses.replace(channel, enabled=enabled)
-        edited = [field for field, value in given.items() if value is not None]
+        edited = [field for field, value in given.items() if value is not None] + film.given()
         await store.lineup.set_channel(channel, edited=edited)
         await rematch(store)
 

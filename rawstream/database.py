@@ -187,8 +187,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     );
     CREATE UNIQUE INDEX series_by_identity ON series (playlist_id, identity)
         WHERE identity <> '';
-    ALTER TABLE channels ADD COLUMN kind TEXT NOT NULL DEFAULT 'live'
-        CHECK (kind IN ('live', 'movie', 'episode'));
+    ALTER TABLE channels ADD COLUMN kind TEXT NOT NULL DEFAULT 'live';
     ALTER TABLE channels ADD COLUMN extension TEXT NOT NULL DEFAULT '';
     ALTER TABLE channels ADD COLUMN facts TEXT NOT NULL DEFAULT '';
     ALTER TABLE channels ADD COLUMN series_id INTEGER REFERENCES series (id) ON DELETE SET NULL;

@@ -1,4 +1,4 @@
-"""What the demo shows: accounts and a line-up over the simulated engine's channels.
+"""What the demo shows: accounts and a line-up over the simulated engine's channels and films.
 
 Owns: these few made-up things. Must not know: how they are served.
 """
@@ -6,6 +6,7 @@ Owns: these few made-up things. Must not know: how they are served.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 import struct
 import time
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rawstream.epg import GuideChannel, LocalText, Programme, write_xmltv
+from rawstream.film_names import read_name
 from rawstream.guide_import import import_guide
 from rawstream.logos import FOLDER
 from rawstream.passwords import Passwords
-from rawstream.records import Account, Channel, ChannelSource, ListSource
+from rawstream.records import Account, Channel, ChannelSource, FilmFacts, ListSource
 from rawstream.simulator import SimContent
 from rawstream.store import Store
 
 _CATEGORIES: Final = ("Pictures", "Sounds")
+_FILMS: Final = "Films"
+_FILM_SECONDS: Final = 16  # what a bundled clip takes
 _HOUR_SECONDS: Final = 3600
 _SHOWS: Final = ("Morning", "Noon", "Afternoon", "Evening", "Night")
 _GUIDE_HOURS: Final = range(-24, 8 * 24)  # from now
@@ -35,9 +39,16 @@ class DemoAccounts(NamedTuple):
     admin_password: str
 
 
-async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool) -> DemoAccounts:
-    """Put accounts and channels into an empty store. `public`: others than this machine can reach
-    it, so that the viewer's password must not be one that everybody knows.
+async def furnish(
+    store: Store,
+    contents: Sequence[SimContent],
+    films: Sequence[SimContent] = (),
+    *,
+    public: bool,
+) -> DemoAccounts:
+    """Put accounts, channels and films into an empty store. `films`: one that is called as an
+    episode is one. `public`: others than this machine can reach it, so that the viewer's password
+    must not be one that everybody knows.
     """
     viewer = secrets.token_urlsafe(9) if public else "demo"
     admin = secrets.token_urlsafe(12)
@@ -48,7 +59,7 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
     finally:
         passwords.close()
     folder = store.db.path.parent / FOLDER
-    await asyncio.to_thread(_draw_logos, folder, len(contents))
+    await asyncio.to_thread(_draw_logos, folder, len(contents) + len(films))
     for position, content in enumerate(contents):
         radio = content.clip.name.startswith("four")
         category = await store.lineup.category_named(_CATEGORIES[radio])
@@ -61,12 +72,11 @@ async def furnish(store: Store, contents: Sequence[SimContent], *, public: bool)
                 f"/{FOLDER}/{position + 1}.png",
                 guide_id=_guide_id(content),
                 categories=(category.id,),
-                sources=(
-                    ChannelSource("content_id", content.content_id),
-                    ChannelSource("infohash", content.infohash),
-                ),
+                sources=_sources(content),
             )
         )
+    for position, content in enumerate(films, len(contents)):
+        await store.lineup.add_channel(await _film(store, content, position))
     await _add_guide(store, contents)
     return DemoAccounts(viewer, admin)
 
@@ -96,6 +106,38 @@ def logo(number: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in parts
+    )
+
+
+def _sources(content: SimContent) -> tuple[ChannelSource, ...]:
+    return (
+        ChannelSource("content_id", content.content_id),
+        ChannelSource("infohash", content.infohash),
+    )
+
+
+async def _film(store: Store, content: SimContent, position: int) -> Channel:
+    name = read_name(content.name)
+    picture = f"/{FOLDER}/{position + 1}.png"
+    film = Channel(
+        0,
+        content.name,
+        position,
+        logo=picture,
+        categories=((await store.lineup.category_named(_FILMS)).id,),
+        sources=_sources(content),
+        kind="movie",
+        extension=content.clip.suffix.removeprefix("."),
+        facts=FilmFacts(f"The demonstration of {name.title}.", duration=_FILM_SECONDS),
+    )
+    if name.season is None:
+        return film
+    series = await store.lineup.series_named(name.title)
+    if not series.cover:
+        facts = FilmFacts(f"All there is of {name.title}.", genre="Demonstration")
+        await store.lineup.set_series(dataclasses.replace(series, cover=picture, facts=facts))
+    return dataclasses.replace(
+        film, kind="episode", series_id=series.id, season=name.season, episode=name.episode
     )
 
 

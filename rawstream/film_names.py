@@ -32,12 +32,10 @@ _FILES: Final = frozenset(
 )
 _LIVE_OR_FILE: Final = frozenset(("flv", "asf", "ts"))  # live is served under these as well
 _PLAYLISTS: Final = frozenset(("m3u8", "m3u", "mpd", "ism", "pls"))
+# behind /movie/ and /series/: user and password or a token, and a number
 _PANEL_PATH: Final = re.compile(
-    r"https?://[^/?#]++/(movie|series|live)/[^/?#]++/(?:[^/?#]++/)?"
-    r"[0-9]++(?:\.([a-z0-9]{1,8}))?(?:[?#].*)?",
-    re.IGNORECASE,
+    r"[^/?#]++/(?:[^/?#]++/)?[0-9]++(?:\.([A-Za-z0-9]{1,8}))?(?:[?#].*)?"
 )
-_FILE_PATH: Final = re.compile(r"\.([A-Za-z0-9]{1,8})\Z")
 _NAMED_FILE: Final = re.compile(rf"\.({'|'.join(sorted(_FILES | {'flv'}))})\Z", re.IGNORECASE)
 _LIVE_PATH: Final = re.compile(r"/live/", re.IGNORECASE)
 
@@ -175,6 +173,12 @@ def film_of(entry: Entry) -> Film | None:
     return _film(entry, told, panel, extension or DEFAULT_EXTENSION)
 
 
+def extension_in(url: str) -> str:
+    """The ending of the file at a URL, '' if that is no film's."""
+    extension = _by_url(url)[1]
+    return extension if extension in _FILES or extension in _LIVE_OR_FILE else ""
+
+
 def _told(attributes: Mapping[str, str]) -> Literal["", "live", "movie", "episode"]:
     if attributes.keys().isdisjoint(_ASKED_KEYS):
         return ""
@@ -188,13 +192,15 @@ def _told(attributes: Mapping[str, str]) -> Literal["", "live", "movie", "episod
 
 def _by_url(url: str) -> tuple[str, str]:
     """The word of a panel's path ('' for others), and the ending of the path."""
-    if "/movie/" in url or "/series/" in url or "/live/" in url:
-        found = _PANEL_PATH.fullmatch(url)
-        if found is not None:
-            return found[1].lower(), (found[2] or "").lower()
+    parts = url.split("/", 4)
+    word = parts[3].lower() if len(parts) > 4 else ""
+    if word == "live":
+        return "live", ""
+    if word in ("movie", "series") and (found := _PANEL_PATH.fullmatch(parts[4])) is not None:
+        return word, (found[1] or "").lower()
     path = url.partition("?")[0]
-    found = _FILE_PATH.search(path, max(0, len(path) - 9))
-    extension = found[1].lower() if found is not None else ""
+    _, dot, extension = path.rpartition("/")[2].rpartition(".")
+    extension = extension.lower() if dot else ""
     if extension in _FILES and _LIVE_PATH.search(path):
         return "live", extension
     return "", extension

@@ -545,7 +545,9 @@ def _values(
     if "categories" not in edited:
         categories = shelves.categories
         values["categories"] = tuple([categories[name] for name in entry.groups])
-    if before is None or not _is_sorted_by_hand(before, entry):
+    if entry.film is None and (before is None or before.kind == "live"):
+        pass  # nearly all of them are and stay live
+    elif before is None or not _is_sorted_by_hand(before, entry):
         values |= _film_values(entry.film, shelves, edited)
     for name in edited - {"identity", "playlist_id"}:
         values.pop(name, None)

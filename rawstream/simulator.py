@@ -51,6 +51,7 @@ from rawstream.simulator_contents import (
     SimContent,
     bundled_contents,
     dead_content,
+    film_contents,
     vod_content,
 )
 from rawstream.simulator_http import JSON_TYPE, SimConnection, SimRequest
@@ -69,6 +70,7 @@ __all__ = [
     "SimContent",
     "bundled_contents",
     "dead_content",
+    "film_contents",
     "vod_content",
 ]
 

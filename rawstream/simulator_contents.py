@@ -1,7 +1,7 @@
 """What the simulated engine broadcasts, what goes wrong with it, and what is counted.
 
 Owns: `SimContent` (a channel or a film and its switches), `Fault` (one thing that goes wrong,
-where, when and how often), `Counters`, and the four bundled demo contents.
+where, when and how often), `Counters`, and the bundled demo contents.
 Must not know: HTTP, sessions, the event loop.
 
 A fault has a `kind` and, for the kinds that spoil an answer, a `where`. Everything here can also be
@@ -317,6 +317,22 @@ def dead_content(*, peers: int = 0) -> SimContent:
         CLIPS / _BUNDLED[0][3],
         faults=Faults([Fault("dead", amount=peers)]),
     )
+
+
+def film_contents() -> list[SimContent]:
+    """Fresh copies of the demo's films: one movie, and two episodes of a series."""
+    episodes = [
+        SimContent(
+            f"{place}f0e5a6c9b27d4835e10c6f2a8b3974d50e1c7e{place}",
+            f"a{place}d94c07e35b82f6109c7de4b85a23f6c90d1ee{place}",
+            f"rawstream show S01E0{place}",
+            CLIPS / _BUNDLED[place][3],
+            live=False,
+            files=(f"rawstream show S01E0{place}.ts",),
+        )
+        for place in (1, 2)
+    ]
+    return [vod_content(), *episodes]
 
 
 def vod_content() -> SimContent:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,19 +29,20 @@ async def front_door(
     data: Path,
     *,
     contents: list[SimContent] | None = None,
+    films: Sequence[SimContent] = (),
     prepare: Callable[[Store], Awaitable[object]] | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Worker, str]]:
     """A furnished server with account demo/demo over a simulated engine; its base URL.
 
-    `prepare`: what else is put into the store before it starts. `settings`: of `Config`, in place
-    of those that suit tests.
+    `films`: those of the demo are `film_contents()`. `prepare`: what else is put into the store
+    before it starts. `settings`: of `Config`, in place of those that suit tests.
     """
     shown = contents if contents is not None else bundled_contents()
-    async with EngineSimulator(shown, latency=0.0) as engine:
+    async with EngineSimulator([*shown, *films], latency=0.0) as engine:
         store = await Store.open(data)
         try:
-            await furnish(store, shown, public=False)
+            await furnish(store, shown, films, public=False)
             if prepare is not None:
                 await prepare(store)
         finally:

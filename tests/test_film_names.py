@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from rawstream.film_names import Film, FilmName, film_of, read_name, series_key
+from rawstream.film_names import Film, FilmName, extension_in, film_of, read_name, series_key
 from rawstream.m3u import Entry, M3uReader
 from rawstream.records import FilmFacts
 
@@ -170,6 +170,21 @@ def test_these_stay_live(line: str, url: str) -> None:
 )
 def test_what_a_name_says(name: str, expected: FilmName) -> None:
     assert read_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://cdn/a.b/Film.MKV?token=1.mp4", "mkv"),
+        (f"{PANEL}/movie/u/p/1.mp4", "mp4"),
+        ("https://cdn/film.ts", "ts"),
+        ("https://cdn/film.php", ""),
+        ("https://cdn/index.m3u8", ""),
+        ("https://cdn/film", ""),
+    ],
+)
+def test_the_ending_of_a_films_url(url: str, expected: str) -> None:
+    assert extension_in(url) == expected
 
 
 @pytest.mark.parametrize(

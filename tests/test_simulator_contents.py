@@ -15,6 +15,7 @@ from rawstream.simulator_contents import (
     SimContent,
     bundled_contents,
     dead_content,
+    film_contents,
     vod_content,
 )
 
@@ -39,6 +40,15 @@ def test_the_dead_and_the_film_are_made_as_they_say() -> None:
     dead = dead_content(peers=3).faults.find("dead")
     assert dead is not None and dead.amount == 3
     assert not vod_content().live
+
+
+def test_the_films_of_the_demo_are_a_movie_and_two_episodes_and_no_channels() -> None:
+    films = film_contents()
+    assert [film.name[-6:] for film in films] == ["m film", "S01E01", "S01E02"]
+    assert not any(film.live for film in films)
+    every = [*films, *bundled_contents(), dead_content()]
+    ids = [each for content in every for each in (content.content_id, content.infohash)]
+    assert len(set(ids)) == len(ids) == 16
 
 
 @pytest.mark.parametrize(
