@@ -15,7 +15,7 @@ from typing import Any, Final
 from rawstream.catalogue import ShownSeries
 from rawstream.film_names import DEFAULT_EXTENSION, FilmName, read_name
 from rawstream.records import Category, Channel, FilmFacts
-from rawstream.xtream_shapes import categories_of
+from rawstream.xtream_shapes import categories_of, moment
 
 NO_SERIES: Final[Mapping[str, Any]] = {"seasons": [], "info": {"name": None}, "episodes": {}}
 NO_FILM: Final[Mapping[str, Any]] = {"info": []}
@@ -54,7 +54,7 @@ def movie_rows(movies: Iterable[Channel], categories: Iterable[Category]) -> lis
                 "cast": facts.cast,
                 "director": facts.director,
                 "genre": facts.genre,
-                "release_date": facts.release_date,
+                "release_date": _date(facts),
                 "youtube_trailer": facts.trailer,
                 "episode_run_time": facts.duration // 60,
                 **_categories(shown(movie)),
@@ -77,8 +77,8 @@ def film_info(movie: Channel, categories: Iterable[Category]) -> dict[str, Any]:
             "o_name": name.title,
             "cover_big": movie.logo,
             "movie_image": movie.logo,
-            "release_date": facts.release_date,
-            "releasedate": facts.release_date,
+            "release_date": _date(facts),
+            "releasedate": _date(facts),
             "episode_run_time": facts.duration // 60,
             "youtube_trailer": facts.trailer,
             "director": facts.director,
@@ -136,7 +136,9 @@ def series_rows(
 
 
 def series_info(one: ShownSeries, categories: Iterable[Category]) -> dict[str, Any]:
-    """`get_series_info` (§3.7). Episodes come sorted by season."""
+    """`get_series_info` (§3.7). Episodes come sorted by season. `air_date` is always a date, for
+    .NET: when the first episode came where nothing better is known.
+    """
     seasons = {
         season: list(episodes)
         for season, episodes in groupby(one.episodes, key=lambda episode: episode.season)
@@ -144,7 +146,7 @@ def series_info(one: ShownSeries, categories: Iterable[Category]) -> dict[str, A
     return {
         "seasons": [
             {
-                "air_date": "",
+                "air_date": _date(one.series.facts or _NO_FACTS) or _day(episodes[0].added_at),
                 "episode_count": len(episodes),
                 "id": _season_id(one.series.id, season),
                 "name": f"Season {season}",
@@ -177,7 +179,9 @@ def clock(seconds: int) -> str:
 
 
 def _about(one: ShownSeries, own: Sequence[Category]) -> dict[str, Any]:
-    """What both the list of series and a single one say. Numbers in text are never empty."""
+    """What both the list of series and a single one say. Numbers in text are never empty, and
+    whole: Go reads them as such.
+    """
     series = one.series
     facts, name = series.facts or _NO_FACTS, _read(series.name)
     return {
@@ -189,10 +193,10 @@ def _about(one: ShownSeries, own: Sequence[Category]) -> dict[str, Any]:
         "cast": facts.cast,
         "director": facts.director,
         "genre": facts.genre,
-        "release_date": facts.release_date,
-        "releaseDate": facts.release_date,
+        "release_date": _date(facts),
+        "releaseDate": _date(facts),
         "last_modified": str(one.added_at),
-        "rating": f"{facts.rating:g}",
+        "rating": str(round(facts.rating)),
         "rating_5based": _of_five(facts),
         "backdrop_path": _backdrops(facts),
         "youtube_trailer": facts.trailer,
@@ -212,8 +216,6 @@ def _episode(episode: Channel) -> dict[str, Any]:
         "info": {
             "movie_image": episode.logo,
             "plot": facts.plot,
-            "releasedate": facts.release_date,
-            "rating": facts.rating,
             "duration_secs": facts.duration,
             "duration": clock(facts.duration),
         },
@@ -232,6 +234,16 @@ def _categories(own: Sequence[Category]) -> dict[str, Any]:
 
 def _year(facts: FilmFacts, name: FilmName) -> str:
     return name.year or facts.release_date[:4]
+
+
+def _date(facts: FilmFacts) -> str:
+    """A whole date or '': of a year its first day, since .NET fails over what is no date."""
+    date = facts.release_date
+    return f"{date}-01-01" if len(date) == 4 else date
+
+
+def _day(seconds: int) -> str:
+    return moment(seconds).partition(" ")[0]
 
 
 def _of_five(facts: FilmFacts) -> float:

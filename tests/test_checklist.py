@@ -26,7 +26,7 @@ from wire import dial, receive, send
 from rawstream.config import Timeouts
 from rawstream.passwords import Passwords
 from rawstream.records import Account, Channel, ChannelSource
-from rawstream.simulator import bundled_contents
+from rawstream.simulator import bundled_contents, film_contents
 from rawstream.store import Store
 
 QUERY = "username=demo&password=demo"
@@ -352,6 +352,23 @@ async def test_row_17_an_unknown_series_is_an_object_with_its_three_keys(tmp_pat
         for series in ("1", "0", "x", ""):
             found = await api(url, "get_series_info", series_id=series)
             assert found == {"seasons": [], "info": {"name": None}, "episodes": {}}
+
+
+async def test_row_17_a_series_has_its_seasons_and_an_object_of_episodes(tmp_path: Path) -> None:
+    async with front_door(tmp_path, films=film_contents()) as (_worker, url):
+        (row,) = await api(url, "get_series")
+        found = await api(url, "get_series_info", series_id=row["series_id"])
+        movies = await api(url, "get_vod_streams")
+        live = await api(url, "get_live_streams")
+    assert row["name"] == found["info"]["name"] == "rawstream show"
+    assert [season["season_number"] for season in found["seasons"]] == [1]
+    assert isinstance(found["episodes"], dict)
+    assert list(found["episodes"]) == ["1"]
+    parts = found["episodes"]["1"]
+    assert [part["episode_num"] for part in parts] == [1, 2]
+    ids = [int(part["id"]) for part in parts]
+    ids += [one["stream_id"] for one in (*movies, *live)]
+    assert len(set(ids)) == len(ids) == 7, "one sequence of ids names all that plays"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ from pydantic import (
     ValidationError,
 )
 
+from rawstream.records import Channel
+from rawstream.simulator import film_contents
+from rawstream.store import Store
+
 
 class Strict(BaseModel):
     """JSON's types as they are: no number for text, no text for a number. Other keys may be there:
@@ -52,6 +56,16 @@ def _moment(text: str) -> str:
     return text
 
 
+def _date(text: str) -> str:
+    """Json.NET takes a date, but no year alone, and nothing for none only where null may be."""
+    datetime.strptime(text, "%Y-%m-%d")
+    return text
+
+
+def _date_or_nothing(text: str) -> str:
+    return _date(text) if text else text
+
+
 def _newtonsoft_int(value: Any) -> Any:
     """Json.NET takes a number or its digits as text, nothing empty and nothing wider."""
     return int(value) if isinstance(value, str) else value
@@ -66,6 +80,9 @@ Base64 = Annotated[str, AfterValidator(_decoded)]
 Moment = Annotated[str, AfterValidator(_moment)]
 NetInt = Annotated[Int32, BeforeValidator(_newtonsoft_int)]
 NetBool = Annotated[bool, BeforeValidator(_newtonsoft_bool)]
+NetDecimal = Annotated[float, BeforeValidator(float)]
+NetDate = Annotated[str, AfterValidator(_date_or_nothing)]  # of a type that may be null
+NetWholeDate = Annotated[str, AfterValidator(_date)]
 NetUnixTime = Annotated[int, BeforeValidator(_newtonsoft_int)]
 GoBool = Literal[0, 1, "0", "1", "true", "false"]
 GoTime = Annotated[int, BeforeValidator(_newtonsoft_int)]  # digits, quoted or not; never ""
@@ -138,17 +155,96 @@ class JellyfinListings(Strict):
     epg_listings: list[JellyfinProgramme]
 
 
+class JellyfinFilm(Strict):
+    """Its class for streams; what is not there keeps its default."""
+
+    num: NetInt
+    name: str
+    stream_type: str
+    stream_id: NetInt
+    stream_icon: str | None
+    added: str
+    category_id: NetInt
+    container_extension: str
+    custom_sid: str | None
+    direct_source: str | None
+    tv_archive: Int32 = 0
+    tv_archive_duration: NetInt = 0
+
+
+class JellyfinFilmInfo(Strict):
+    movie_image: str | None
+    genre: str | None
+    plot: str | None
+    director: str | None
+    rating: NetDecimal | None
+    releasedate: NetDate | None
+    duration_secs: NetInt | None
+    tmdb_id: NetInt | None
+    bitrate: NetInt
+
+
+class JellyfinFilmAnswer(Strict):
+    info: JellyfinFilmInfo
+
+
 class JellyfinSeriesHead(Strict):
     name: str | None
-    rating: Annotated[float, BeforeValidator(float)] = 0.0
+    rating: NetDecimal = 0.0
+    rating_5based: NetDecimal = 0.0
     episode_run_time: NetInt = 0
     category_id: NetInt = 0
+    last_modified: NetUnixTime | None = None
+    backdrop_path: list[str] = []
+
+
+class JellyfinSeriesRow(JellyfinSeriesHead):
+    num: NetInt
+    series_id: NetInt
+    cover: str | None
+    plot: str | None
+    cast: str | None
+    director: str | None
+    genre: str | None
+    youtube_trailer: str | None
+
+
+class JellyfinSeason(Strict):
+    air_date: NetWholeDate
+    episode_count: NetInt
+    id: NetInt
+    name: str | None
+    overview: str | None
+    season_number: NetInt
+    cover: str | None
+    cover_big: str | None
+
+
+class JellyfinEpisodeInfo(Strict):
+    movie_image: str | None = ""
+    plot: str | None = ""
+    releasedate: NetWholeDate = ""
+    rating: NetInt = 0
+    duration_secs: NetInt = 0
+    bitrate: NetInt = 0
+
+
+class JellyfinEpisode(Strict):
+    id: NetInt
+    episode_num: NetInt
+    title: str | None
+    container_extension: str | None
+    info: JellyfinEpisodeInfo | None
+    custom_sid: str | None
+    added: NetUnixTime | None
+    season: NetInt
+    direct_source: str | None
 
 
 class JellyfinSeries(Strict):
-    seasons: list[dict[str, Any]]
+    seasons: list[JellyfinSeason]
     info: JellyfinSeriesHead
-    episodes: dict[Digits, list[dict[str, Any]]]
+    episodes: dict[Digits, list[JellyfinEpisode]]
 
 
 # -- open-tv: src-tauri/src/xtream.rs --
@@ -179,6 +275,17 @@ class OpenTvProgramme(Strict):
 
 class OpenTvListings(Strict):
     epg_listings: list[OpenTvProgramme]
+
+
+class OpenTvFilm(OpenTvStream):
+    container_extension: str | None
+
+
+class OpenTvSeriesRow(Strict):
+    series_id: Unsigned64
+    name: str
+    cover: str | None
+    category_id: str | None
 
 
 class OpenTvEpisode(Strict):
@@ -316,9 +423,64 @@ class GoListings(Strict):
     epg_listings: list[GoProgramme]
 
 
+class GoFilm(Strict):
+    """`rating` is text to it, as classic panels send it; newer ones send a number (§3.4)."""
+
+    added: GoTime
+    category_id: Digits
+    container_extension: str
+    custom_sid: str | None
+    direct_source: str | None
+    stream_icon: str | None
+    stream_id: int
+    name: str
+    num: int
+    rating_5based: float
+    stream_type: str
+
+
+class GoSeriesInfo(Strict):
+    name: str | None
+    backdrop_path: list[str] | str | None = None
+    cast: str | None = None
+    category_id: Digits | None = None
+    cover: str | None = None
+    episode_run_time: str | None = None
+    last_modified: GoTime | None = None
+    rating: Digits | None = None
+    rating_5based: float | None = None
+    releaseDate: str | None = None  # noqa: N815 - the panels' spelling
+
+
+class GoSeriesRow(GoSeriesInfo):
+    num: int
+    series_id: int
+    stream_type: str | None
+
+
+class GoEpisodeInfo(Strict):
+    duration: str
+    duration_secs: int
+    movie_image: str
+    plot: str
+    rating: str = ""
+
+
+class GoEpisode(Strict):
+    added: str
+    container_extension: str
+    custom_sid: str
+    direct_source: str
+    episode_num: int
+    id: str
+    info: GoEpisodeInfo
+    season: int
+    title: str
+
+
 class GoSeries(Strict):
-    episodes: dict[str, list[dict[str, Any]]]
-    info: dict[str, Any]
+    episodes: dict[str, list[GoEpisode]]
+    info: GoSeriesInfo
     seasons: list[Any]
 
 
@@ -504,9 +666,10 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
         "get_live_categories": list[JellyfinCategory],
         "get_live_streams": list[JellyfinStream],
         "get_vod_categories": list[JellyfinCategory],
-        "get_vod_streams": list[JellyfinStream],
+        "get_vod_streams": list[JellyfinFilm],
+        "get_vod_info": JellyfinFilmAnswer,
         "get_series_categories": list[JellyfinCategory],
-        "get_series": list[JellyfinSeriesHead],
+        "get_series": list[JellyfinSeriesRow],
         "get_series_info": JellyfinSeries,
         "get_simple_data_table": JellyfinListings,
     },
@@ -514,9 +677,9 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
         "get_live_categories": list[OpenTvCategory],
         "get_live_streams": list[OpenTvStream],
         "get_vod_categories": list[OpenTvCategory],
-        "get_vod_streams": list[OpenTvStream],
+        "get_vod_streams": list[OpenTvFilm],
         "get_series_categories": list[OpenTvCategory],
-        "get_series": list[dict[str, Any]],
+        "get_series": list[OpenTvSeriesRow],
         "get_series_info": OpenTvSeries,
         "get_short_epg": OpenTvListings,
         "get_simple_data_table": OpenTvListings,
@@ -535,9 +698,9 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
         "get_live_categories": list[GoCategory],
         "get_live_streams": list[GoStream],
         "get_vod_categories": list[GoCategory],
-        "get_vod_streams": list[GoStream],
+        "get_vod_streams": list[GoFilm],
         "get_series_categories": list[GoCategory],
-        "get_series": list[dict[str, Any]],
+        "get_series": list[GoSeriesRow],
         "get_series_info": GoSeries,
         "get_short_epg": GoListings,
         "get_simple_data_table": GoListings,
@@ -571,11 +734,26 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+async def _bare(store: Store) -> None:
+    """Films of which nothing is known but their names."""
+    series = await store.lineup.series_named("Bare")
+    for number in (1, 2):
+        await store.lineup.add_channel(Channel(0, f"Bare {number}", kind="movie"))
+        await store.lineup.add_channel(
+            Channel(0, "", kind="episode", series_id=series.id, season=number)
+        )
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["films", "bare films"])
 @pytest.mark.parametrize("client", MODELS)
-async def test_every_answer_is_what_the_client_insists_on(tmp_path: Path, client: str) -> None:
-    async with front_door(tmp_path) as (_worker, url):
+async def test_every_answer_is_what_the_client_insists_on(
+    tmp_path: Path, client: str, bare: bool
+) -> None:
+    films = () if bare else film_contents()
+    prepare = _bare if bare else None
+    async with front_door(tmp_path, films=films, prepare=prepare) as (_worker, url):
         for action, model in MODELS[client].items():
-            target = f"{login(url)}&action={action}&stream_id=1&vod_id=1&series_id=1"
+            target = f"{login(url)}&action={action}&stream_id=1&vod_id=5&series_id=1"
             if action == "panel":
                 target = login(url).replace("player_api", "panel_api")
             heard = await ask(target)
@@ -585,8 +763,10 @@ async def test_every_answer_is_what_the_client_insists_on(tmp_path: Path, client
                 found = TypeAdapter(model).validate_json(heard.body)
             except ValidationError as error:
                 pytest.fail(f"{client} fails over {action or 'the account'}: {error}")
-            if action in ("get_live_categories", "get_live_streams"):
+            if action.endswith(("_categories", "_streams")) or action == "get_series":
                 assert found, "there was nothing to look at"
+            if action == "get_series_info":
+                assert found.episodes, "there was nothing to look at"
             if action in ("get_short_epg", "get_simple_data_table"):
                 assert found.epg_listings, "there was nothing to look at"
 
@@ -658,6 +838,53 @@ SERVER = {
 }
 CATEGORY = {"category_id": "3", "category_name": "Sports", "parent_id": 0}
 NO_SERIES = {"seasons": [], "info": {"name": None}, "episodes": {}}
+FILM = {
+    "num": 1,
+    "name": "Sample Film (2024)",
+    "title": "Sample Film",
+    "year": "2024",
+    "stream_type": "movie",
+    "stream_id": 5001,
+    "stream_icon": "",
+    "rating": 6.4,
+    "rating_5based": 3.2,
+    "added": "1735689600",
+    "plot": "",
+    "cast": "",
+    "director": "",
+    "genre": "Drama",
+    "release_date": "2024-05-01",
+    "youtube_trailer": "",
+    "episode_run_time": 95,
+    "category_id": "40",
+    "category_ids": [40],
+    "container_extension": "mp4",
+    "custom_sid": "",
+    "direct_source": "",
+}
+SERIES = {
+    "num": 1,
+    "name": "Sample Show (2025)",
+    "title": "Sample Show",
+    "year": "2025",
+    "stream_type": "series",
+    "series_id": 700,
+    "cover": "",
+    "plot": "",
+    "cast": "",
+    "director": "",
+    "genre": "Drama",
+    "release_date": "2025-02-01",
+    "releaseDate": "2025-02-01",
+    "last_modified": "1740591320",
+    "rating": "7",
+    "rating_5based": 3.5,
+    "backdrop_path": [],
+    "youtube_trailer": "",
+    "episode_run_time": "45",
+    "category_id": "50",
+    "category_ids": [50],
+}
 NO_KEY = object()
 
 
@@ -673,6 +900,8 @@ def answer(action: str, **changes: Any) -> bytes:
         "get_live_categories": [changed(CATEGORY)],
         "get_live_streams": [changed(STREAM)],
         "get_series_info": changed(NO_SERIES),
+        "get_vod_streams": [changed(FILM)],
+        "get_series": [changed(SERIES)],
         "get_short_epg": {"epg_listings": [changed(PROGRAMME)]},
         "get_simple_data_table": {"epg_listings": [changed(PROGRAMME)]},
     }
@@ -686,7 +915,7 @@ def answer(action: str, **changes: Any) -> bytes:
         for client, models in MODELS.items()
         for action in models
         if action in ("", "get_live_categories", "get_live_streams", "get_series_info")
-        or action in ("get_short_epg", "get_simple_data_table")
+        or action in ("get_short_epg", "get_simple_data_table", "get_vod_streams", "get_series")
     ],
 )
 def test_the_samples_of_the_reference_pass(client: str, action: str) -> None:
@@ -709,6 +938,13 @@ def test_the_samples_of_the_reference_pass(client: str, action: str) -> None:
         ("Jellyfin.Xtream", "", {"created_at": None}),
         ("Jellyfin.Xtream", "", {"is_trial": 0}),
         ("Jellyfin.Xtream", "get_series_info", {"episodes": []}),
+        ("Jellyfin.Xtream", "get_series_info", {"seasons": [{"air_date": ""}]}),
+        ("Jellyfin.Xtream", "get_vod_streams", {"category_id": ""}),
+        ("Jellyfin.Xtream", "get_series", {"rating": ""}),
+        ("Jellyfin.Xtream", "get_series", {"episode_run_time": ""}),
+        ("open-tv", "get_series", {"series_id": "700"}),
+        ("go.xtream-codes", "get_vod_streams", {"added": ""}),
+        ("go.xtream-codes", "get_series", {"rating": "6.4"}),
         ("open-tv", "get_live_streams", {"name": 7}),
         ("open-tv", "get_live_streams", {"stream_icon": 7}),
         ("open-tv", "get_live_categories", {"category_name": 7}),

@@ -22,15 +22,22 @@ from wire import dial, receive, send
 from rawstream import xtream_lists
 from rawstream.errors import StateError
 from rawstream.passwords import Passwords
+from rawstream.simulator import film_contents
 from rawstream.workers import Worker
 
 
 async def test_pyxtream_logs_in_lists_and_its_urls_play(tmp_path: Path) -> None:
-    async with front_door(tmp_path / "data") as (_worker, url):
+    async with front_door(tmp_path / "data", films=film_contents()) as (_worker, url):
         found = await client("pyxtream", url, "demo", tmp_path)
         assert found["in"]
         assert found["channels"] == CHANNELS
-        assert found["films"] == found["series"] == 0
+        assert found["films"] == ["rawstream film"]
+        assert found["film_urls"] == [f"{url}/movie/demo/demo/5.ts"]
+        assert found["series"] == {
+            "rawstream show": {
+                f"Episode {number}": f"{url}/series/demo/demo/{5 + number}.ts" for number in (1, 2)
+            }
+        }
         assert len(found["guide"]["epg_listings"]) == 4
         status, out, err = await run(
             find_program("ffprobe"), "-v", "error", "-show_entries", "stream=codec_type",
@@ -46,6 +53,19 @@ async def test_the_second_library_logs_in_and_lists(tmp_path: Path) -> None:
         assert found["status"] == "Active"
         assert found["channels"] == CHANNELS
         assert (await client("xtream_api_client", url, "wrong", tmp_path)) == {"in": False}
+
+
+async def test_a_list_reader_finds_films_by_their_paths(tmp_path: Path) -> None:
+    async with front_door(tmp_path / "data", films=film_contents()) as (_worker, url):
+        found = await client("ipytv", url, "demo", tmp_path)
+    films = sorted(content.name for content in film_contents())
+    assert found["channels"] == sorted([*(name.replace(",", "") for name in CHANNELS), *films])
+    assert found["urls"][4:] == [
+        f"{url}/movie/demo/demo/5.ts",
+        f"{url}/series/demo/demo/6.ts",
+        f"{url}/series/demo/demo/7.ts",
+    ]
+    assert found["groups"] == ["Films", "Pictures", "Sounds"]
 
 
 async def test_a_list_reader_finds_every_channel_and_its_urls_play(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 from front_door import CHANNELS, front_door, run
 from players import find_program, missing
 
+from rawstream.simulator import film_contents
+
 CLIENTS = Path(__file__).with_name("clients-js")
 # no comma in a name of a list: naive readers part there (reference §6.2)
 LISTED = sorted(name.replace(",", "") for name in CHANNELS)
@@ -47,6 +49,36 @@ async def test_the_library_of_ekto_reads_every_answer(tmp_path: Path) -> None:
     assert (found["noFilm"], found["noSeries"]) == ("Movie Not Found", "Show Not Found")
     for guide in ("shortGuide", "fullGuide"):
         assert found[guide]["epg_listings"]
+
+
+async def test_the_library_of_ekto_lists_films_and_series(tmp_path: Path) -> None:
+    async with front_door(tmp_path, films=film_contents()) as (_worker, url):
+        found = await understood("xtream", url)
+    (row,) = found["films"]
+    assert (row["name"], row["url"]) == ("rawstream film", f"{url}/movie/demo/demo/5.ts")
+    assert found["film"]["info"]["name"] == "rawstream film"
+    assert found["film"]["url"] == row["url"]
+    assert [one["name"] for one in found["series"]] == ["rawstream show"]
+    parts = found["show"]["episodes"]["1"]
+    assert [one["url"] for one in parts] == [f"{url}/series/demo/demo/{n}.ts" for n in (6, 7)]
+    assert (found["noFilm"], found["noSeries"]) == ("Movie Not Found", "Show Not Found")
+
+
+async def test_its_standardized_form_of_films_has_no_empty_date(tmp_path: Path) -> None:
+    async with front_door(tmp_path, films=film_contents()) as (_worker, url):
+        found = await understood("standardized", url)
+    (film,), (row,) = found["films"], found["series"]
+    assert (film["id"], row["id"]) == ("5", "1")
+    assert time_of(film["createdAt"]) <= datetime.now(UTC)
+    assert time_of(row["updatedAt"]) <= datetime.now(UTC)
+    assert (found["film"]["duration"], found["film"]["durationFormatted"]) == (16, "00:00:16")
+    assert film["releaseDate"] is None, "and not 1970"
+    (season,) = found["show"]["seasons"]
+    assert (season["number"], season["episodeCount"]) == (1, 2)
+    assert time_of(season["releaseDate"])
+    for number, episode in enumerate(season["episodes"], 1):
+        assert (episode["number"], episode["duration"]) == (number, 16)
+        assert time_of(episode["createdAt"])
 
 
 async def test_its_standardized_form_has_no_empty_date_and_no_odd_number(tmp_path: Path) -> None:
@@ -101,6 +133,18 @@ async def test_list_readers_find_channels_groups_and_the_guide(tmp_path: Path, n
         assert row["url"].startswith(f"{url}/live/demo/demo/")
         assert row["url"].endswith(".ts")
         assert row["id"].endswith(".demo")
+
+
+@pytest.mark.parametrize("name", ["playlist", "playlist-parser"])
+async def test_list_readers_find_films(tmp_path: Path, name: str) -> None:
+    async with front_door(tmp_path, films=film_contents()) as (_worker, url):
+        found = await understood(name, url)
+    films = [row for row in found["channels"] if row["group"] == "Films"]
+    assert [(row["name"], row["url"]) for row in films] == [
+        ("rawstream film", f"{url}/movie/demo/demo/5.ts"),
+        ("rawstream show S01E01", f"{url}/series/demo/demo/6.ts"),
+        ("rawstream show S01E02", f"{url}/series/demo/demo/7.ts"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["xmltv", "epg-parser"])

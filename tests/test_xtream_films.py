@@ -123,7 +123,7 @@ def test_a_series_has_numbers_in_text_that_are_never_empty() -> None:
     assert (bare["backdrop_path"], bare["category_id"], bare["category_ids"]) == ([], "41", [41])
     (full,) = series_rows([shown(cover="http://c", facts=FACTS)], CATEGORIES)
     assert full.keys() == bare.keys()
-    assert (full["rating"], full["rating_5based"], full["episode_run_time"]) == ("6.4", 3.2, "95")
+    assert (full["rating"], full["rating_5based"], full["episode_run_time"]) == ("6", 3.2, "95")
     assert full["releaseDate"] == full["release_date"] == "2024-05-01"
     assert (full["cover"], full["backdrop_path"]) == ("http://c", ["http://b"])
 
@@ -133,6 +133,7 @@ def test_one_series_has_its_episodes_by_season_in_order() -> None:
     assert [one["season_number"] for one in found["seasons"]] == [1, 10]
     first = found["seasons"][0]
     assert (first["name"], first["episode_count"], first["cover"]) == ("Season 1", 2, "http://c")
+    assert (first["air_date"], first["vote_average"]) == ("1970-01-01", 0), "when its first came"
     assert len({one["id"] for one in found["seasons"]}) == 2
     assert all(0 <= one["id"] < 2**31 for one in found["seasons"])
     assert not {"num", "series_id"} & found["info"].keys()
@@ -170,3 +171,19 @@ def test_an_extension_is_never_empty() -> None:
 )
 def test_a_length_as_a_clock(seconds: int, expected: str) -> None:
     assert clock(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("", ""), ("1994", "1994-01-01"), ("1994-05-06", "1994-05-06")]
+)
+def test_a_date_is_whole_or_empty_and_a_season_always_has_one(said: str, expected: str) -> None:
+    facts = FilmFacts(release_date=said)
+    movie = Channel(1, "Film", kind="movie", facts=facts)
+    (row,) = movie_rows([movie], ())
+    info = film_info(movie, ())["info"]
+    assert row["release_date"] == info["release_date"] == info["releasedate"] == expected
+    assert row["year"] == said[:4]
+    (series,) = series_rows([shown(facts=facts)], ())
+    assert series["releaseDate"] == expected
+    season = series_info(shown(facts=facts), ())["seasons"][0]
+    assert season["air_date"] == (expected or "1970-01-01")

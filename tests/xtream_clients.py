@@ -28,9 +28,20 @@ def pyxtream(url: str, username: str, password: str, cache: str) -> dict[str, An
         "groups": sorted(group.name for group in client.groups if group.channels),
         "channels": sorted(channel.name for channel in client.channels),
         "urls": sorted(channel.url for channel in client.channels),
-        "films": len(client.movies),
-        "series": len(client.series),
+        "films": sorted(film.name for film in client.movies),
+        "film_urls": [film.url for film in client.movies],
+        "series": {serie.name: _episodes(client, serie) for serie in client.series},
         "guide": client.liveEpgByStream(client.channels[0].id) if client.channels else None,
+    }
+
+
+def _episodes(client: Any, serie: Any) -> dict[str, str]:
+    """The URL of each episode by its title."""
+    client.get_series_info_by_id(serie)
+    return {
+        episode.title: episode.url
+        for season in serie.seasons.values()
+        for episode in season.episodes.values()
     }
 
 

@@ -19,16 +19,20 @@ async function xtream(url, username, password, serializer) {
   const client = new Xtream({ url, username, password, serializer });
   const channels = await client.getChannels();
   const channelId = channels[0].stream_id ?? channels[0].id;
+  const films = await client.getMovies();
+  const series = await client.getShows();
   const failure = (promise) => promise.then(() => null, (error) => error.message);
   return {
     profile: await client.getProfile(),
     server: await client.getServerInfo(),
     categories: await client.getChannelCategories(),
     channels,
-    films: await client.getMovies(),
-    series: await client.getShows(),
+    films,
+    series,
+    film: films.length ? await client.getMovie({ movieId: films[0].stream_id ?? films[0].id }) : null,
+    show: series.length ? await client.getShow({ showId: series[0].series_id ?? series[0].id }) : null,
     noFilm: await failure(client.getMovie({ movieId: 1 })),
-    noSeries: await failure(client.getShow({ showId: 1 })),
+    noSeries: await failure(client.getShow({ showId: 999 })),
     shortGuide: await client.getShortEPG({ channelId, limit: 2 }),
     fullGuide: await client.getFullEPG({ channelId }),
   };
