@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -21,6 +21,7 @@ from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
+from rawstream.films import Film, FilmSnapshot, head_headers
 from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
@@ -132,16 +133,25 @@ class AceEndpoints:
         self._hub = hub
         self._hls = hls
 
-    def getstream(self, request: Request, exchange: Exchange) -> None:
-        """`/ace/getstream`: the content's MPEG-TS. HEAD is answered at once and starts nothing.
+    def getstream(self, request: Request, exchange: Exchange) -> Awaitable[None] | None:
+        """`/ace/getstream`: the content's MPEG-TS, or its file when it is a film. HEAD starts
+        nothing; only what has turned out to be a film is told of as one.
 
         Raises ViewerError (400) for a query that names no content.
         """
         ref = content_of(request.query)
-        if request.method == "HEAD":
-            exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)  # to HEAD the head is the answer
-        else:
+        if request.method != "HEAD":
             self._hub.watch(ref, exchange, headers=STREAM_HEADERS)
+            return None
+        film = self._hub.film(ref)
+        if film is not None:
+            return self._film_head(film, exchange)
+        exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)  # to HEAD the head is the answer
+        return None
+
+    async def _film_head(self, film: Film, exchange: Exchange) -> None:
+        headers, content_type, length = head_headers(film, await self._hub.films.head(film))
+        exchange.stream(headers, content_type, content_length=length)
 
     def manifest(self, request: Request, exchange: Exchange) -> None:
         """`/ace/manifest.m3u8`: the content's HLS playlist. Raises ViewerError (400, 503)."""
@@ -162,6 +172,9 @@ class AceEndpoints:
             running = self._hub.running
             return _json(200, {"streams": running})
         ref = content_of(request.query)
+        film = self._hub.find_film(ref)
+        if film is not None:
+            return _json(200, _describe_film(ref, film))
         channel = self._hub.find(ref)
         if channel is None or channel.state in _NOT_RUNNING:
             return _json(404, {"error": "stream not found"})
@@ -204,6 +217,22 @@ def _describe(ref: ContentRef, channel: ChannelSnapshot) -> dict[str, Any]:
         "speed_down": channel.speed_down,
         "speed_up": channel.speed_up,
         "codecs": channel.codecs,
+    }
+
+
+def _describe_film(ref: ContentRef, film: FilmSnapshot) -> dict[str, Any]:
+    """The same of a film."""
+    return {
+        "clients": len(film.viewers) + film.held,
+        "stream_id": ref.value,
+        "stat_url": f"/ace/status?{_parameter(ref)}={quote(ref.value, safe='')}",
+        # -- ours --
+        "waiting": film.held,
+        "state": film.state,
+        "infohash": film.infohash,
+        "length": film.length,
+        "peers": film.peers,
+        "speed_down": film.speed_down,
     }
 
 

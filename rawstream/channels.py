@@ -22,7 +22,7 @@ from rawstream.errors import ChannelUnavailable, UpstreamError
 from rawstream.mux import Mux
 from rawstream.packager import Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Response
-from rawstream.sources import EngineFeed, Feed, Source
+from rawstream.sources import EngineFeed, Feed, FeedFailed, Source
 from rawstream.supply import Supply
 from rawstream.viewer import Viewer, ViewerSnapshot
 
@@ -182,6 +182,8 @@ class LiveChannel:
         self._on_over = on_over
         self._package = package
         self._viewer_id = viewer_id
+        # who takes those who wait, if this turns out to be a film
+        self.on_film: Callable[[Sequence[Waiting]], None] | None = None
         # -- state --
         self.state = ChannelState.IDLE
         self.since = time.monotonic()
@@ -481,6 +483,11 @@ class LiveChannel:
         except Superseded as found:
             self._hand_over(found.other, fallback=found.fallback)
         except UpstreamError as error:
+            if isinstance(error, FeedFailed) and error.film and self.on_film is not None:
+                waiting, self.waiting = tuple(self.waiting), deque()
+                self._end(ChannelState.STOPPING, None)
+                self.on_film(waiting)
+                return
             logger.warning("channel %s failed: %s", self.label, error)
             self._end(ChannelState.FAILED, error.reason)
         except Exception:

@@ -422,7 +422,7 @@ class HlsFeed:
     def _live(self, playlist: MediaPlaylist) -> MediaPlaylist:
         if playlist.ended:
             raise UpstreamError(
-                "open", self.label, "it has an end: films are not served, only what is live"
+                "open", self.label, "it has an end: a film as HLS is not served, only what is live"
             )
         return playlist
 

@@ -34,15 +34,15 @@ from rawstream.channels import ChannelState as State
 from rawstream.config import Config
 from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
-from rawstream.errors import ChannelUnavailable
+from rawstream.errors import ChannelUnavailable, ViewerError
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.films import Films, FilmSnapshot
+from rawstream.films import Film, Films, FilmSnapshot
 from rawstream.hls_source import WebSource
 from rawstream.hls_tokens import HlsTokens
 from rawstream.journal import StopJournal
 from rawstream.mux import Mux, batch_windows
 from rawstream.packager import Packager, PlaylistRequest
-from rawstream.protocol import Exchange, Request
+from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source, ref_of, spellings
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
@@ -53,6 +53,7 @@ _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
 _RATE_SWEEPS = 3  # over which the outgoing rate is measured
 _FAILURES_REMEMBERED = 1000
+_FILM_KNOWN_SECONDS = 3600.0  # what was a film is asked for as one
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
@@ -97,6 +98,7 @@ class ChannelHub:
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
         self._failed: dict[ContentRef, tuple[float, str]] = {}
+        self._film_refs: dict[ContentRef, tuple[float, Film]] = {}  # until when they count as one
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
@@ -189,6 +191,8 @@ class ChannelHub:
                 channel.mux.window_seconds = window
         for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
             del self._failed[ref]
+        for ref in [ref for ref, (until, _film) in self._film_refs.items() if until <= now]:
+            del self._film_refs[ref]
 
     def _measure(self, now: float) -> None:
         """The outgoing rate of the last seconds."""
@@ -226,13 +230,14 @@ class ChannelHub:
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full;
         whether we are `crowded` matters to those without a lease, with one it was asked before.
         """
-        channel = self._admit(ref, name, ways, leased=lease is not None)
-        hold = (
-            self._timeouts.hold_impatient_seconds
-            if asks_again(exchange.request)
-            else self._timeouts.hold_seconds
-        )
-        channel.hold(Waiting(exchange, headers, time.monotonic() + hold, account, lease))
+        self._check_room(leased=lease is not None)
+        deadline = time.monotonic() + self._hold_seconds(exchange)
+        waiting = Waiting(exchange, headers, deadline, account, lease)
+        film = self.film(ref)
+        if film is not None:
+            self._watch_film(film, waiting)
+        else:
+            self._admit(ref, name, ways).hold(waiting)
 
     def watch_playlist(
         self,
@@ -249,8 +254,10 @@ class ChannelHub:
         """`watch`, for a player who asks for the HLS playlist. `prefix`: the path below which he
         finds us. `lease`: for one who is not a watcher already.
         """
-        known = self.watcher(ref, key) is not None
-        channel = self._admit(ref, name, ways, leased=known or lease is not None)
+        self._check_room(leased=lease is not None or self.watcher(ref, key) is not None)
+        if self.film(ref) is not None:
+            raise ViewerError(404, "this content is a film, and not served as HLS")
+        channel = self._admit(ref, name, ways)
         deadline = time.monotonic() + self._timeouts.hls_hold_seconds
         channel.hold_playlist(
             PlaylistRequest(
@@ -282,15 +289,16 @@ class ChannelHub:
         self._packagers[packager.run] = packager
         return packager
 
-    def _admit(
-        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource], *, leased: bool
-    ) -> LiveChannel:
-        """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
-        now = time.monotonic()
+    def _check_room(self, *, leased: bool) -> None:
+        """Raises ChannelUnavailable."""
         if self._closing:
             raise ChannelUnavailable("the server is stopping", retry_after=5)
         if not leased and self.crowded:
             raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
+
+    def _admit(self, ref: ContentRef, name: str, ways: Sequence[ChannelSource]) -> LiveChannel:
+        """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
+        now = time.monotonic()
         channel = self._find(ref)
         if channel is None:
             failed = self._failed.get(ref)
@@ -306,6 +314,43 @@ class ChannelHub:
             self._add_ways(channel, ways)
         self._note_spelling(channel, ref)
         return channel
+
+    def _hold_seconds(self, exchange: Exchange) -> float:
+        timeouts, impatient = self._timeouts, asks_again(exchange.request)
+        return timeouts.hold_impatient_seconds if impatient else timeouts.hold_seconds
+
+    def film(self, ref: ContentRef) -> Film | None:
+        """The film that this content turned out to be, if it was asked for lately."""
+        found = self._film_refs.get(ref)
+        return found[1] if found is not None and found[0] > time.monotonic() else None
+
+    def _take_film(
+        self, channel: LiveChannel, ways: Sequence[ChannelSource], waiting: Sequence[Waiting]
+    ) -> None:
+        """A channel is a film: who waits for it watches that, as will who asks for it next."""
+        ref = channel.refs[0]
+        film = Film(str(ref), channel.name, tuple(ways) or (ChannelSource(ref.kind, ref.value),))
+        until = time.monotonic() + _FILM_KNOWN_SECONDS
+        for spelling in channel.refs:
+            if len(self._film_refs) < _FAILURES_REMEMBERED:
+                self._film_refs[spelling] = (until, film)
+        for one in waiting:
+            one.exchange.on_gone = None
+            try:
+                self._watch_film(film, one)
+            except ViewerError as error:
+                if one.lease is not None:
+                    one.lease.ended()
+                one.exchange.respond(Response.of_error(error))
+
+    def _watch_film(self, film: Film, waiting: Waiting) -> None:
+        self.films.watch(
+            film,
+            waiting.exchange,
+            hold_seconds=max(0.0, waiting.deadline - time.monotonic()),
+            account=waiting.account,
+            lease=waiting.lease,
+        )
 
     def watch_channel(
         self,
@@ -370,6 +415,7 @@ class ChannelHub:
             viewer_id=self._viewer_id,
         )
         self._channels[channel] = ways
+        channel.on_film = partial(self._take_film, channel, tuple(ways))
         self._by_ref[ref] = channel
         if infohash is not None:
             self._claim(channel, infohash)
@@ -518,6 +564,14 @@ class ChannelHub:
         """The channel that runs this content, if one does."""
         channel = self._find(ref)
         return channel.snapshot(time.monotonic()) if channel is not None else None
+
+    def find_film(self, ref: ContentRef) -> FilmSnapshot | None:
+        """The film that this content is, while somebody watches it or it lingers."""
+        film = self.film(ref)
+        if film is None:
+            return None
+        found = [shown for shown in self.films.snapshot(time.monotonic()) if shown.key == film.key]
+        return found[0] if found else None
 
     def ready(self) -> tuple[bool, str]:
         """Whether a viewer who came now could be served: an engine answers, or has not been asked

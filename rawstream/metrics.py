@@ -67,6 +67,13 @@ _HUB_ROWS = (
     _Row(
         _GAUGE, "rawstream_held_viewers", "Viewers who wait for a first picture", lambda h: h.held
     ),
+    _Row(_GAUGE, "rawstream_films", "Films that are open", lambda h: len(h.films)),
+    _Row(
+        _GAUGE,
+        "rawstream_film_viewers",
+        "Those of the viewers who watch a film",
+        lambda h: sum(len(film.viewers) for film in h.films),
+    ),
     _Row(_COUNTER, "rawstream_received_bytes", "Read from sources", lambda h: h.bytes_in),
     _Row(_COUNTER, "rawstream_sent_bytes", "Stream bytes handed to viewers", lambda h: h.bytes_out),
     _Row(

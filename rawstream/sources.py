@@ -86,12 +86,14 @@ class FeedFailed(UpstreamError):
     """A source failed on this engine (None: it has none); the others may still be asked.
 
     `superseded`: another start took the session's place, so a new one may do better (§8.2 no. 6).
+    `film`: what it has is no stream, but a file.
     """
 
     def __init__(self, cause: UpstreamError, engine: Engine | None) -> None:
         super().__init__(cause.phase, cause.address, cause.reason, status=cause.status)
         self.engine = engine
         self.superseded = cause.status == 403 or UNKNOWN_SESSION in cause.reason
+        self.film = isinstance(cause, _Film)
 
 
 class IsPlaylist(UpstreamError):
@@ -105,7 +107,7 @@ class _Film(UpstreamError):
     """A content with an end. Read as fast as it comes it would be gone before it is watched."""
 
     def __init__(self, label: str) -> None:
-        super().__init__("open", label, "it has an end: films are not served, only what is live")
+        super().__init__("open", label, "it has an end: a film, not what is live")
 
 
 class Feed(Protocol):

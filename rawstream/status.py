@@ -20,6 +20,7 @@ from rawstream import __version__
 from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
 from rawstream.engine_client import EngineSnapshot
+from rawstream.films import FilmSnapshot, FilmViewerSnapshot
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub, HubSnapshot
 from rawstream.metrics import ServerCounters
@@ -98,6 +99,7 @@ def status_json(snapshot: HubSnapshot, uptime: float, *, connections: int) -> by
         "failures": snapshot.failures,
         "engines": snapshot.engines,
         "channels": snapshot.channels,
+        "films": snapshot.films,
     }
     body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     return _BARE_CONTROL.sub(lambda found: b"\\u00%02x" % (found[1] or b"\x7f")[0], body)
@@ -110,6 +112,9 @@ def _rates(snapshot: HubSnapshot) -> tuple[float, float]:
         channel.bitrate * sum(viewer.state != "paused" for viewer in channel.viewers)
         for channel in snapshot.channels
     )
+    # a film has no rate of its own: what is taken of it is what it is
+    of_films = sum(viewer.bits_per_second for film in snapshot.films for viewer in film.viewers)
+    bits_in, bits_out = bits_in + of_films, bits_out + of_films
     return bits_in, bits_out
 
 
@@ -129,6 +134,7 @@ def _lines(snapshot: HubSnapshot, uptime: float) -> Iterator[str]:
             f"rawstream {__version__}",
             f"up {duration(uptime)}",
             _count(len(snapshot.channels), "channel"),
+            *([_count(len(snapshot.films), "film")] if snapshot.films else []),
             _count(snapshot.viewers, "viewer") + waiting,
             f"in {bit_rate(bits_in)}",
             f"out {bit_rate(bits_out)}",
@@ -146,6 +152,11 @@ def _lines(snapshot: HubSnapshot, uptime: float) -> Iterator[str]:
         yield from _channel_lines(channel)
     if not snapshot.channels:
         yield "nothing on air"
+    if snapshot.films:
+        yield ""
+        yield f"{'FILM':41}{'STATE':18}{'SOURCE':21}{'SIZE':>6}{'PEERS':>6}{'VIEWERS':>8}"
+    for film in sorted(snapshot.films, key=lambda f: (-len(f.viewers), f.name, f.key)):
+        yield from _film_lines(film)
 
 
 def _engine_lines(engine: EngineSnapshot) -> Iterator[str]:
@@ -188,6 +199,35 @@ def _viewer_line(viewer: ViewerSnapshot) -> str:
         f"  {fit(f'{address}:{viewer.port}', 24)} {fit(viewer.user_agent or '-', 21)} "
         f"{fit(state, 11)}{behind:>14} {jumps:>9}{duration(viewer.seconds):>7}"
         f"{size(viewer.bytes_sent):>9}"
+    )
+
+
+def _film_lines(film: FilmSnapshot) -> Iterator[str]:
+    peers = "-" if film.peers is None else str(film.peers)
+    viewers = str(len(film.viewers)) + (f"+{film.held}" if film.held else "")
+    length = "-" if film.length is None else size(film.length)
+    source = _short_source(film.engine or film.source)
+    yield (
+        f"{fit(film.name or film.key, 40)} {fit(film.state, 13)} {fit(source, 22)}"
+        f"{length:>9}{peers:>6}{viewers:>8}"
+    )
+    if film.last_error and film.state == "recovering":
+        yield fit(f"  {film.last_error}", WIDTH)
+    for viewer in film.viewers[:_VIEWERS_SHOWN]:
+        yield _film_viewer_line(viewer)
+    if len(film.viewers) > _VIEWERS_SHOWN:
+        hidden = len(film.viewers) - _VIEWERS_SHOWN
+        yield f"  … and {hidden} more (?format=json has them)"
+
+
+def _film_viewer_line(viewer: FilmViewerSnapshot) -> str:
+    address = f"[{viewer.address}]" if ":" in viewer.address else viewer.address
+    place = "-" if viewer.percent is None else f"at {viewer.percent:.1f}%"
+    state = "" if viewer.state == "playing" else viewer.state
+    return (
+        f"  {fit(f'{address}:{viewer.port}', 24)} {fit(viewer.user_agent or '-', 21)} "
+        f"{fit(state, 10)}{place:>10} {bit_rate(viewer.bits_per_second):>12}"
+        f"{duration(viewer.seconds):>8}{size(viewer.bytes_sent):>9}"
     )
 
 

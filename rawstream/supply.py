@@ -151,7 +151,7 @@ class Supply:
                     if error.superseded and not superseded:
                         superseded = True  # once: two who take it from each other never end
                         continue
-                    if error.engine is None:
+                    if error.engine is None or error.film:  # it is one on every engine
                         break
                     avoid.append(error.engine)
         raise failure or UpstreamError("start", "channel", "it has no source")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rawstream.channels import ChannelSnapshot
 from rawstream.engine_client import ContentRef, EngineSnapshot
+from rawstream.films import FilmSnapshot, FilmViewerSnapshot
 from rawstream.http1 import Request
 from rawstream.hub import HubSnapshot
 from rawstream.viewer import ViewerSnapshot
@@ -95,14 +96,54 @@ def engine(**changes: Any) -> EngineSnapshot:
     return EngineSnapshot(**{**values, **changes})
 
 
+def film_viewer(**changes: Any) -> FilmViewerSnapshot:
+    values: dict[str, Any] = {
+        "id": 9,
+        "address": "192.168.1.21",
+        "port": 50124,
+        "user_agent": "Kodi/20.1",
+        "account": "ana",
+        "state": "playing",
+        "seconds": 61.0,
+        "position": 1_000_000_000,
+        "percent": 40.0,
+        "bits_per_second": 8_000_000.0,
+        "bytes_sent": 52_000_000,
+    }
+    return FilmViewerSnapshot(**{**values, **changes})
+
+
+def film(**changes: Any) -> FilmSnapshot:
+    values: dict[str, Any] = {
+        "key": "900",
+        "name": "A film",
+        "source": f"engine content infohash:{INFOHASH}",
+        "engine": "http://10.0.0.5:6878",
+        "infohash": INFOHASH,
+        "state": "playing",
+        "length": 2_500_000_000,
+        "peers": 7,
+        "speed_down": 900,
+        "opens": 1,
+        "recoveries": 0,
+        "last_error": None,
+        "viewers": (film_viewer(),),
+        "held": 0,
+    }
+    return FilmSnapshot(**{**values, **changes})
+
+
 def hub_snapshot(
-    channels: Sequence[ChannelSnapshot] = (), engines: Sequence[EngineSnapshot] = ()
+    channels: Sequence[ChannelSnapshot] = (),
+    engines: Sequence[EngineSnapshot] = (),
+    films: Sequence[FilmSnapshot] = (),
 ) -> HubSnapshot:
     return HubSnapshot(
         channels=tuple(channels),
         engines=tuple(engines),
-        viewers=sum(len(c.viewers) for c in channels),
-        held=sum(c.held for c in channels),
+        films=tuple(films),
+        viewers=sum(len(c.viewers) for c in channels) + sum(len(f.viewers) for f in films),
+        held=sum(c.held for c in channels) + sum(f.held for f in films),
         bytes_in=sum(c.bytes_in for c in channels),
         bytes_out=sum(c.bytes_out for c in channels),
         sessions_opened=12,
@@ -140,6 +181,15 @@ class ShownHub:
     def find(self, ref: ContentRef) -> ChannelSnapshot | None:
         for found in self.shown.channels:
             if any(content.endswith(f":{ref.value}") for content in found.content):
+                return found
+        return None
+
+    def film(self, ref: ContentRef) -> None:
+        return None
+
+    def find_film(self, ref: ContentRef) -> FilmSnapshot | None:
+        for found in self.shown.films:
+            if found.infohash == ref.value:
                 return found
         return None
 

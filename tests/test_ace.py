@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshots import CONTENT_ID, INFOHASH, ShownHub, channel, get, viewer
+from snapshots import CONTENT_ID, INFOHASH, ShownHub, channel, film, get, hub_snapshot, viewer
 
 from rawstream.ace import STREAM_HEADERS, AceEndpoints, content_of
 from rawstream.connection import Exchange
@@ -196,6 +196,14 @@ def test_status_of_a_content_that_does_not_run_is_404(state: str) -> None:
     other = ace.status(get(f"/ace/status?infohash={'99' * 20}"), HELD)
     assert other.status == 404
     assert answered(other) == {"error": "stream not found"}
+
+
+def test_status_of_a_film_has_pyacexys_keys_too() -> None:
+    ace, hub = endpoints()
+    hub.shown = hub_snapshot(films=[film(held=1)])
+    document = answered(ace.status(get(f"/ace/status?infohash={INFOHASH}"), HELD))
+    assert (document["clients"], document["waiting"], document["state"]) == (2, 1, "playing")
+    assert document["length"] == 2_500_000_000
 
 
 # -- service --

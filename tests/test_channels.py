@@ -243,12 +243,17 @@ async def test_closing_the_server_ends_the_streams_and_stops_the_sessions(tmp_pa
         assert [content.counters.stops for content in contents[:2]] == [1, 1]
 
 
-async def test_a_film_is_refused_with_its_reason_and_its_session_stopped(tmp_path: Path) -> None:
+async def test_a_film_is_handed_over_with_those_who_wait_for_it(tmp_path: Path) -> None:
     film = vod_content()
-    async with stage(tmp_path, [film]) as made:
-        error = await refused(made, f"id={film.content_id}")
-        assert error.status == 503 and "films are not served" in error.reason
-        await until(lambda: film.counters.stops == 1, "the stop")
+    async with stage(tmp_path, [film], engines=2) as made:
+        players = await asyncio.gather(*(made.play(film) for _ in range(3)))
+        await until(lambda: all(player.over for player in players), "the film's end")
+        assert {bytes(player.data) for player in players} == {film.clip.read_bytes()}
+        assert made.channel() is None
+        opens = [engine.counters.opens for engine in made.engines]
+        assert sorted(opens) in ([0, 2], [1, 1])  # to see what it is, and as a film
+        (engine,) = (engine for engine in made.engines if engine.open_sessions)
+        assert engine.counters.doubled_readers == 0
 
 
 # -- refusals -----------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ async def test_a_playlist_that_ends_ends_after_its_last_segment(origin: HlsOrigi
 @pytest.mark.parametrize(
     ("attribute", "value", "words"),
     [
-        ("foot", "#EXT-X-ENDLIST", "films are not served"),
+        ("foot", "#EXT-X-ENDLIST", "a film as HLS is not served"),
         ("head", '#EXT-X-MAP:URI="init.mp4"', "fMP4"),
         ("segment_body", b"\0\0\0\x18ftypiso5" + bytes(100), "fMP4"),
         ("segment_body", b"ID3\4" + bytes(100), "packed audio"),

@@ -300,7 +300,7 @@ async def test_a_film_is_refused_before_a_byte_of_it_is_taken() -> None:
     async with on_air() as made:
         film = made.simulator.add(vod_content())
         feed = await made.feed(film)
-        with pytest.raises(FeedFailed, match="films are not served"):
+        with pytest.raises(FeedFailed, match="a film, not what is live"):
             await feed.open(made.taken.take, patience=LONG)
         assert made.taken.bytes == 0
         await feed.close()
@@ -533,7 +533,7 @@ async def test_a_direct_source_with_a_length_is_a_film_and_refused(length: int) 
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
         raw.answers["/film.ts"] = head + b"G" * 188
         taken = Taken()
-        with pytest.raises(FeedFailed, match="films are not served"):
+        with pytest.raises(FeedFailed, match="a film, not what is live"):
             feed = await direct(raw.url + "/film.ts").start(())
             await feed.open(taken.take, patience=LONG)
         assert taken.bytes == 0

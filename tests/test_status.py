@@ -8,7 +8,17 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshots import ShownHub, ShownServer, channel, engine, get, hub_snapshot, viewer
+from snapshots import (
+    ShownHub,
+    ShownServer,
+    channel,
+    engine,
+    film,
+    film_viewer,
+    get,
+    hub_snapshot,
+    viewer,
+)
 
 from rawstream import __version__
 from rawstream.connection import Exchange
@@ -72,6 +82,23 @@ def test_the_text_shows_channels_engines_and_viewers_with_what_an_operator_asks_
 def test_what_is_due_out_counts_viewers_that_take_something() -> None:
     text = status_text(hub_snapshot([channel(viewers=(viewer(), viewer(state="paused")))]), 1.0)
     assert "in 5.1 Mbit/s · out 5.1 Mbit/s" in text
+
+
+def test_films_are_a_section_of_their_own() -> None:
+    many = tuple(film_viewer(port=port, state="paused", percent=None) for port in range(60))
+    films = [film(), film(name="B", state="recovering", viewers=many, last_error="it died", held=1)]
+    text = status_text(hub_snapshot([channel()], films=films), 1.0)
+    for word in (
+        *("2 films", "62 viewers (+1 waiting)", "FILM ", "A film", "10.0.0.5:6878", "2.5 GB"),
+        *("192.168.1.21:50124", "Kodi/20.1", "at 40.0%", "8.0 Mbit/s", "52.0 MB", "it died"),
+        *("paused", "60+1", "and 20 more"),
+    ):
+        assert word in text, word
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "film" not in status_text(hub_snapshot([channel()]), 1.0).lower()
+    body = status_json(hub_snapshot(films=films), 1.0, connections=1)
+    shown = orjson.loads(body)["films"][0]
+    assert (shown["length"], shown["viewers"][0]["percent"]) == (2_500_000_000, 40.0)
 
 
 def test_an_empty_server_says_so() -> None:
