@@ -197,7 +197,11 @@ def test_the_demo_prints_urls_that_play_and_leaves_nothing_behind(tmp_path: Path
         urls = [line.strip() for line in lines if line.startswith("  http://127.0.0.1:")]
         (listed,) = [url for url in urls if "/get.php?" in url]
         urls.remove(listed)
-        urls += [line for line in fetch(listed).splitlines() if line.startswith("http:")]
+        entries = [line for line in fetch(listed).splitlines() if line.startswith("http:")]
+        urls += [url for url in entries if "/live/" in url]
+        assert [url.split("/")[3] for url in entries if url not in urls] == [
+            *("movie", "series", "series")
+        ]
         assert len(urls) == 8, "each channel under its AceStream id, and from the list"
         base = lines[-1].removeprefix("ready ")
         assert f"curl {base}/status" in printed
