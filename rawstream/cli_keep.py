@@ -509,6 +509,8 @@ def channel_matches(data: Data = None) -> None:
         mappings, found = await store.guide.mappings(), await store.guide.matches()
         rows = []
         for channel in await store.lineup.channels():
+            if channel.kind != "live":
+                continue  # films are in no guide
             match = found.get(channel.id)
             score, rule, guide_id = 0, "none", ""
             if channel.id in mappings:

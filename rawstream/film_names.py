@@ -75,7 +75,10 @@ _CROSSED: Final = re.compile(r"(?<![^\W_])(?<!\d\.)(\d{1,2})x(\d{2,3})(?![^\W_])
 _EPISODE_ALONE: Final = re.compile(
     rf"(?<![^\W_])(?:{_EPISODE_WORD}{_GAP}|E|#\s*)(\d{{1,4}})(?![^\W_])", re.IGNORECASE
 )
-_FURTHER_EPISODES: Final = re.compile(r"(?:[\s-]*E?P?\d{1,4}(?!\w))*+(?=\W|\Z)", re.IGNORECASE)
+# of a double episode
+_FURTHER_EPISODES: Final = re.compile(
+    r"(?:\s*+[-&+]?\s*+EP?\s*+\d{1,4}(?![^\W_E])|-\d{1,4}(?!\w))*+", re.IGNORECASE
+)
 _YEAR: Final = re.compile(r"[(\[]((?:19|20)\d{2})[)\]]")
 _YEAR_BEHIND: Final = re.compile(r"(?<=\S)\s+[-\u2013\u2014]\s+((?:19|20)\d{2})\Z")
 _YEAR_BARE: Final = re.compile(r"(?<=\w )((?:19|20)\d{2})\Z")

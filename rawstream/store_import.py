@@ -84,7 +84,8 @@ class ListContents:
         self._list_id = source.id if source is not None else 0
         self._categories: dict[str, int] | None = None
         self._wanted: list[tuple[int, str, bool]] = []
-        self._series: dict[str, int] = {}
+        self._series: dict[str, int] = {}  # asked for
+        self._series_there: dict[str, sqlite3.Row] | None = None
         self._wanted_series: list[tuple[int, str, str, str, int]] = []
         self._renewed_series: list[tuple[str, str, int, int]] = []
         self.series_before: list[tuple[str, str, int]] = []
@@ -133,11 +134,14 @@ class ListContents:
         return found
 
     def _series_named(self, identity: str, name: str, cover: str) -> int:
-        row = self._connection.execute(
-            "SELECT id, name, cover, playlist_id FROM series WHERE identity = ?"
-            " AND (playlist_id = ? OR playlist_id IS NULL) ORDER BY playlist_id IS NULL LIMIT 1",
-            (identity, self._list_id),
-        ).fetchone()
+        if self._series_there is None:
+            # the list's own behind those that a removed list left: they count
+            rows = self._rows(
+                "SELECT * FROM series WHERE identity <> ''"
+                " AND (playlist_id = ? OR playlist_id IS NULL) ORDER BY playlist_id IS NOT NULL"
+            )
+            self._series_there = {row["identity"]: row for row in rows}
+        row = self._series_there.get(identity)
         if row is None:
             number = _next_id(self._connection, "series") + len(self._wanted_series)
             self._wanted_series.append((number, name, cover, identity, self._list_id))

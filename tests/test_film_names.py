@@ -5,6 +5,8 @@ live whatever it looks like.
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from rawstream.film_names import Film, FilmName, extension_in, film_of, read_name, series_key
 from rawstream.m3u import Entry, M3uReader
@@ -137,6 +139,11 @@ def test_these_stay_live(line: str, url: str) -> None:
         ("Show T2:E10", FilmName("Show", "", 2, 10, "", True)),
         ("Show S01E01-E02", FilmName("Show", "", 1, 1, "", True)),
         ("Show S01E01E02 Pilot", FilmName("Show", "", 1, 1, "Pilot", True)),
+        ("Show S01E01-02", FilmName("Show", "", 1, 1, "", True)),
+        ("Show S01E01 & E02 Pilot", FilmName("Show", "", 1, 1, "Pilot", True)),
+        ("Show S01E01E02E03", FilmName("Show", "", 1, 1, "", True)),
+        ("Show S01E01 24 Hours", FilmName("Show", "", 1, 1, "24 Hours", True)),
+        ("Show S01E01 - 9 to 5", FilmName("Show", "", 1, 1, "9 to 5", True)),
         ("Show (2020) S01E02", FilmName("Show", "2020", 1, 2, "", True)),
         ("Show HD S01E02 [1080p]", FilmName("Show", "", 1, 2, "", True)),
         ("Show [S01E02]", FilmName("Show", "", 1, 2, "", True)),
@@ -185,6 +192,19 @@ def test_what_a_name_says(name: str, expected: FilmName) -> None:
 )
 def test_the_ending_of_a_films_url(url: str, expected: str) -> None:
     assert extension_in(url) == expected
+
+
+@given(st.text(max_size=255))
+@example("S1E" * 80)
+@example("[" * 255)
+@example("- " * 127)
+@example("1080p " * 40)
+@example("s\u0661e\u0662")
+def test_any_text_is_a_name(name: str) -> None:
+    found = read_name(name)
+    assert found.season is None or found.season < 100
+    assert found.title or found.season is not None or not name
+    assert series_key(name) or not name
 
 
 @pytest.mark.parametrize(
