@@ -337,7 +337,7 @@ async def test_a_film_and_a_series_by_their_ids(door: Door) -> None:
         assert found == {"seasons": [], "info": {"name": None}, "episodes": {}}
 
 
-async def test_row_17_only_who_may_see_a_film_is_told_of_it(door: Door) -> None:
+async def test_only_who_may_see_a_film_is_told_of_it(door: Door) -> None:
     shelved(door)
     (ana,) = [one for one in await door.store.accounts.accounts() if one.username == "ana"]
     await door.store.accounts.set(dataclasses.replace(ana, show_adult=False))
