@@ -139,6 +139,8 @@ class Packager:
         # Of segments that have left the playlist. Hours: hls.js walks through an array of as many
         # places for each segment, and stands still at a count of seconds.
         self._discontinuities = number // 3600
+        self._listed_at: dict[int, float] = {}  # by number, the first tick on that saw it
+        self._ticked_at: float | None = None
         self._longest = 0.0  # seconds of the longest playlist so far
         self._by_name: dict[str, Segment] = {}
         self._answers: dict[int, Response] = {}  # by number
@@ -211,8 +213,10 @@ class Packager:
         self.window_bytes += segment.size
         least = 3 * self._segmenter.target  # §6.2.2
         seconds = sum(one.seconds for one in self._window)
-        while len(self._window) > limits.hls_segments and (
-            seconds - self._window[0].seconds >= least
+        while (
+            len(self._window) > limits.hls_segments
+            and seconds - self._window[0].seconds >= least
+            and self._may_leave(self._window[0])
         ):
             seconds -= self._window[0].seconds
             self._expire()
@@ -222,11 +226,21 @@ class Packager:
                 self._expire()
             self._forget(self._expired.popleft().segment)
 
+    def _may_leave(self, segment: Segment) -> bool:
+        """A burst is no reason: players look once in a target duration, and what came and went
+        between two looks is a hole in what they show.
+        """
+        if self._ticked_at is None:
+            return True
+        listed_at = self._listed_at.get(segment.number)
+        return listed_at is not None and self._ticked_at - listed_at >= 3 * self._segmenter.target
+
     def _expire(self) -> None:
         """The oldest leaves the playlist, and is served on to those who are late: so long as it
         lasts itself and the longest playlist it stood in (§6.2.2).
         """
         segment = self._window.popleft()
+        self._listed_at.pop(segment.number, None)
         self._discontinuities += segment.discontinuity
         self._expired.append(_Expired(segment, segment.seconds + self._longest))
 
@@ -369,6 +383,9 @@ class Packager:
         long.
         """
         self.pull()
+        self._ticked_at = now
+        for segment in self._window:
+            self._listed_at.setdefault(segment.number, now)
         self._forget_expired(now)
         if self._written:
             self._answer_waiting()

@@ -211,6 +211,24 @@ def test_a_window_is_bounded_in_bytes(turns: Turns) -> None:
     assert names(channel.playlist())
 
 
+def test_a_burst_does_not_push_out_what_players_have_had_no_time_to_see(channel: Channel) -> None:
+    """As an engine's is that takes over: else hls.js skips the segments between two reloads."""
+    packager = channel.package()
+    channel.play(14.5)
+    packager.tick(100.0)
+    before = names(channel.playlist())
+    channel.play(40.0)
+    packager.tick(104.0)
+    assert names(channel.playlist())[: len(before)] == before
+    assert len(names(channel.playlist())) == 26
+    packager.tick(106.0)
+    channel.play(2.0)
+    assert names(channel.playlist())[0] not in before
+    packager.tick(111.0)
+    channel.play(2.0)
+    assert len(names(channel.playlist())) == 6
+
+
 def test_what_has_left_the_playlist_is_served_for_its_time_and_the_longest_playlists(
     channel: Channel,
 ) -> None:
