@@ -35,7 +35,7 @@ PROGRAMS: dict[str, tuple[list[str], bool]] = {
         True,
     ),
     "front_door": (["--floor-login", "0.4", "--floor-streams", "0.7"], True),
-    "hls": (["--floor-watching", "0.4", "--floor-playlists", "0.4", "--floor-fetches", "1"], True),
+    "hls": (["--floor-watching", "0.4", "--floor-playlists", "0.25", "--floor-fetches", "1"], True),
     "storm": (["--floor-gap-ms", "150"], True),
     "stall": (["--floor-gap-ms", "150", "--floor-lost", "0"], True),
 }

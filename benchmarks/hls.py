@@ -15,7 +15,7 @@ docs/reverse-proxy.md says: how often rawstream is asked for each.
 
 Needs nginx (Debian: `nginx-light`) and a C compiler.
 
-Run: `python benchmarks/hls.py [--quick] [--floor-watching 0.4 --floor-playlists 0.4
+Run: `python benchmarks/hls.py [--quick] [--floor-watching 0.4 --floor-playlists 0.25
 --floor-fetches 1]`. Exit status 1: a floor is missed, 2: can't measure.
 """
 
