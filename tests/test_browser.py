@@ -51,7 +51,8 @@ async def live(folder: Path) -> AsyncIterator[Live]:
         async with serving(made.answer) as base:
             made.url = f"{base}/live.m3u8"
             playlist = folder / "live.m3u8"
-            await until(lambda: playlist.exists() and playlist.read_text().count(".ts") >= 2)
+            # three target durations and some, so that a busy machine makes no stall
+            await until(lambda: playlist.exists() and playlist.read_text().count(".ts") >= 5)
             yield made
     finally:
         if encoder.returncode is None:
