@@ -34,6 +34,7 @@ _INTERVALS: Final = 8  # distances of random-access points that say when the nex
 # How far PTS and clock of two random-access points may differ and be one timeline, beyond what a
 # chunk lasts: a clock is read a chunk at a time.
 _APART_SECONDS: Final = 1.5
+_REORDER_SECONDS: Final = 1.0  # how far a picture may stand behind one that is shown later
 _CLOCKLESS_SECONDS: Final = 30.0  # the same without a clock: only the PTS tells
 
 
@@ -76,7 +77,7 @@ class _Mark:
 
 class Segmenter:
     """One stream's segments. `number`: of the first one. `wall`: the time of day, seconds since
-    1970.
+    1970. `open_bytes`: what is not complete with so many, and can't be cut, is given up.
     """
 
     def __init__(
@@ -84,17 +85,20 @@ class Segmenter:
         target_seconds: float,
         *,
         longest_seconds: int,
+        open_bytes: int = 1 << 40,
         number: int = 0,
         wall: Callable[[], float],
     ) -> None:
         self._wanted = target_seconds
         self._longest = longest_seconds  # the target duration is never above
+        self._open_limit_bytes = open_bytes
         self._wall = wall
         self.target = 0  # EXT-X-TARGETDURATION, 0 until it is known
         self.independent = True  # every segment so far began at a random-access point
         self.number = number  # of the next segment
         # -- the open segment --
         self._pieces: deque[_Piece] = deque()
+        self.open_bytes = 0  # of the pieces
         self._open: _Mark | None = None
         self._discontinuity = False  # of the open segment
         self._begun = False  # there was one before it
@@ -104,29 +108,32 @@ class Segmenter:
         self._last: tuple[EntryPoint, float, float] | None = None  # point, its time, its chunk's
         self._intervals: deque[float] = deque(maxlen=_INTERVALS)
         self._widest = 0.0  # distance of random-access points before the target was known
+        self._ended = 0.0  # where the newest complete segment did
         self._wall_offset = 0.0  # from the timeline to the time of day
         self._done: list[Segment] = []
 
     def take(self) -> list[Segment]:
-        """The segments that have become complete since the last call."""
+        """The segments that have become complete since the last call; none before the target is
+        known.
+        """
+        if not self.target:
+            return []
         done, self._done = self._done, []
-        return done
+        # a gap without a picture can't be cut, and no duration may say so (§4.3.3.1)
+        most = self.target + _ROUNDED
+        return [replace(one, seconds=most) if one.seconds > most else one for one in done]
 
     def forget_before(self, sequence: int) -> None:
         """While no segment is open: these chunks can't be in one any more."""
         if self._open is None:
-            while self._pieces and self._pieces[0].sequence < sequence:
-                self._pieces.popleft()
-
-    @property
-    def open_bytes(self) -> int:
-        return sum(len(piece.data) for piece in self._pieces)
+            self._drop_before(sequence)
 
     # -- the stream --------------------------------------------------------------------------------
 
     def add(self, sequence: int, data: bytes, begins: float, ends: float) -> None:
         """The next chunk, from and to these seconds of the ring's clock."""
         self._pieces.append(_Piece(sequence, data, begins, ends))
+        self.open_bytes += len(data)
 
     def point(
         self, entry: EntryPoint, *, independent: bool = True, source_from: int | None = None
@@ -135,21 +142,26 @@ class Segmenter:
         has to do for one. `source_from`: it is the first of another source, which began with this
         chunk.
         """
+        if not independent and self._is_reordered(entry):
+            return
         time, jumped = self._time_of(entry)
+        if self._open is None:
+            time = max(time, self._ended)
         self._last = (entry, time, self._lasts(entry.sequence))
         mark = _Mark(entry.sequence, entry.offset, entry.seconds, time, entry.tables, independent)
         if self._open is None:
             self._begin(mark)
-        elif source_from is not None:
+        elif source_from is not None or jumped:
             # what a new source begins with (tables, marks of jumps) belongs to its first segment
-            end = replace(mark, sequence=source_from, offset=0)
+            end = replace(mark, sequence=source_from, offset=0) if source_from is not None else mark
             seconds = self._measured(end) or max(0.0, time - self._open.time)
             end = replace(end, time=self._open.time + seconds)
             self._last = (entry, end.time, self._lasts(entry.sequence))
-            self._close(end, seconds)
+            self._end(end)
             self._begin(end)
-        elif jumped or self._is_other_program(entry.tables):
-            self._close(mark, time - self._open.time)
+        elif self._is_other_program(entry.tables):
+            mark = replace(mark, time=max(time, self._open.time))
+            self._end(mark)
             self._begin(mark)
         else:
             self._cuts.append(mark)
@@ -158,6 +170,8 @@ class Segmenter:
 
     def advance(self) -> None:
         """No point came for a while: cut what has become too long."""
+        if self._open is not None and self.open_bytes > self._open_limit_bytes:
+            self.lose()
         start = self._open
         if start is None or not self._pieces:
             return
@@ -169,7 +183,7 @@ class Segmenter:
                 return
             self._set_target(self._longest)
         while self._open is not None and passed > self.target:
-            at = self._last_cut() or self._forced_cut()
+            at = self._last_cut() or self._forced_cut(None, self.target)
             if at is None or at.time <= self._open.time:
                 return
             self._cut_at(at)
@@ -181,9 +195,15 @@ class Segmenter:
             last = self._pieces[-1]
             end = _Mark(last.sequence + 1, 0, last.ends, 0.0, b"")
             seconds = self._measured(end) or max(0.0, last.ends - self._open.seconds)
-            self._close(replace(end, time=self._open.time + seconds), seconds)
+            if seconds:
+                self._end(replace(end, time=self._open.time + seconds))
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing of what is not complete."""
         self._open = None
         self._pieces.clear()
+        self.open_bytes = 0
         self._cuts.clear()
 
     # -- the timeline ------------------------------------------------------------------------------
@@ -204,6 +224,16 @@ class Segmenter:
         else:
             likely = 0 < passed <= _CLOCKLESS_SECONDS
         return (time + passed, False) if likely else (time + clock, True)
+
+    def _is_reordered(self, entry: EntryPoint) -> bool:
+        """A picture that is shown before one that came before it: no place to cut."""
+        if self._open is None or self._last is None:
+            return False
+        before = self._last[0].pts
+        if entry.pts is None or before is None:
+            return False
+        back = (before - entry.pts) % PTS_WRAP / PTS_HZ
+        return back <= _REORDER_SECONDS
 
     def _lasts(self, sequence: int) -> float:
         piece = self._piece(sequence)
@@ -231,6 +261,8 @@ class Segmenter:
     def _cut(self) -> None:
         """Cut at random-access points, as far as it is clear which."""
         while self._open is not None and self._cuts:
+            if self.target and not self._is_long_enough(self._cuts[-1]):
+                return  # nor is any before it
             start = self._open.time
             if not self.target:
                 if self._cuts[-1].time - start < self._wanted - _SLACK_SECONDS:
@@ -241,7 +273,7 @@ class Segmenter:
                 return
             if cut.time - start > self.target + _ROUNDED:
                 earlier = [mark for mark in self._cuts if mark.time < cut.time]
-                forced = earlier[-1] if earlier else self._forced_cut()
+                forced = earlier[-1] if earlier else self._forced_cut(cut, self.target)
                 if forced is not None and start < forced.time < cut.time:
                     cut = forced
             self._cut_at(cut)
@@ -267,13 +299,17 @@ class Segmenter:
     def _last_cut(self) -> _Mark | None:
         return self._cuts[-1] if self._cuts else None
 
-    def _forced_cut(self) -> _Mark | None:
-        """The last PES start, of the stream at which one enters, that the target allows."""
+    def _forced_cut(self, end: _Mark | None, most: float) -> _Mark | None:
+        """The last PES start before `end`, of the stream at which one enters, within `most` seconds
+        of the segment's beginning.
+        """
         start = self._open
         assert start is not None, "an open segment is cut"
         best: tuple[PesTimestamps, float] | None = None
-        for stamp, passed in self._pictures(None):
-            if 0 < passed <= self.target:
+        for stamp, passed in self._pictures(end):
+            if passed > most:
+                break  # they are in order, up to where another timeline begins
+            if passed > 0:
                 best = (stamp, passed)
         if best is not None:
             stamp, passed = best
@@ -283,7 +319,9 @@ class Segmenter:
             return _Mark(sequence, offset, seconds, start.time + passed, start.tables, False)
         for piece in self._pieces:  # nothing that says when it is: between two chunks
             passed = piece.begins - start.seconds
-            if piece.sequence > start.sequence and passed >= self.target:
+            if end is not None and piece.sequence > end.sequence:
+                break
+            if piece.sequence > start.sequence and passed >= most:
                 time = start.time + passed
                 return _Mark(piece.sequence, 0, piece.begins, time, start.tables, False)
         return None
@@ -328,7 +366,7 @@ class Segmenter:
 
     def _begin(self, mark: _Mark) -> None:
         """Open a segment at a place that is no cut: the first, or one of another timeline."""
-        self._drop_before(mark)
+        self._drop_before(mark.sequence)
         self._program = _program_of(mark.tables)
         self._discontinuity = self._begun
         self._begun = True
@@ -344,7 +382,21 @@ class Segmenter:
         self._open = mark
         self._discontinuity = False
         self._cuts = [cut for cut in self._cuts if cut.time > mark.time]
-        self._drop_before(mark)
+        self._drop_before(mark.sequence)
+
+    def _end(self, end: _Mark) -> None:
+        """Close the open segment where there is no cut, and cut it before where it is too long."""
+        assert self._open is not None, "an open segment ends"
+        most = self.target or self._longest
+        if not self.target:
+            self._widest = max(self._widest, min(end.time - self._open.time, most))
+        while end.time - self._open.time > most + _ROUNDED:
+            fitting = [cut for cut in self._cuts if cut.time - self._open.time <= most + _ROUNDED]
+            at = fitting[-1] if fitting else self._forced_cut(end, most)
+            if at is None or not self._open.time < at.time < end.time:
+                break
+            self._cut_at(at)
+        self._close(end, end.time - self._open.time)
 
     def _close(self, end: _Mark, seconds: float) -> None:
         """The open segment is complete."""
@@ -366,6 +418,7 @@ class Segmenter:
             start.independent,
         )
         self.number += 1
+        self._ended = end.time
         self._done.append(segment)
 
     def _sliced(self, end: _Mark | None) -> list[bytes]:
@@ -374,8 +427,10 @@ class Segmenter:
         assert start is not None, "an open segment has bytes"
         parts = []
         for piece in self._pieces:
-            if piece.sequence < start.sequence or (end and piece.sequence > end.sequence):
+            if piece.sequence < start.sequence:
                 continue
+            if end is not None and piece.sequence > end.sequence:
+                break
             last = end.offset if end and piece.sequence == end.sequence else len(piece.data)
             first = start.offset if piece.sequence == start.sequence else 0
             if first < last:
@@ -383,9 +438,9 @@ class Segmenter:
                 parts.append(piece.data if whole else piece.data[first:last])
         return parts
 
-    def _drop_before(self, mark: _Mark) -> None:
-        while self._pieces and self._pieces[0].sequence < mark.sequence:
-            self._pieces.popleft()
+    def _drop_before(self, sequence: int) -> None:
+        while self._pieces and self._pieces[0].sequence < sequence:
+            self.open_bytes -= len(self._pieces.popleft().data)
 
 
 def _program_of(tables: bytes) -> ProgramMap | None:

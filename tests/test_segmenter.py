@@ -320,3 +320,90 @@ def test_hours_keep_their_exactness() -> None:
         line.feed(cast.read(at, min(1 << 20, size - at)))
     assert line.seconds == pytest.approx([4.0] * len(line.seconds), abs=0.0001)
     assert len(line.seconds) >= 148
+
+
+# -- what is odd --
+
+
+class Burst(Line):
+    """As a packager reads who comes to a warm channel: all at once, and the long ones last."""
+
+    def feed(self, data: bytes, size: int = 40 * PACKET_SIZE, *, new_source: bool = False) -> Line:
+        advance, self.segmenter.advance = self.segmenter.advance, lambda: None  # type: ignore[method-assign]
+        super().feed(data, size, new_source=new_source)
+        self.segmenter.advance = advance  # type: ignore[method-assign]
+        return self
+
+
+def test_nothing_is_told_before_the_target_is_known() -> None:
+    """A channel that breaks off within its first seconds (§4.3.3.1: a target never changes)."""
+    line = Line().feed(gop(1, 3))
+    line.segmenter.lose()
+    assert line.segmenter.take() == []
+    line.feed(moved(gop(1, 7), 3600 * PTS_HZ))
+    assert line.segmenter.target == 4
+    assert [one.discontinuity for one in line.segments] == [False, True]
+    assert line.seconds == pytest.approx([3.0, 4.0], abs=1 / RATE)
+
+
+@pytest.mark.parametrize("end", ["a jump", "a source", "a loss"])
+def test_a_long_distance_that_ends_in_another_timeline_is_cut_all_the_same(end: str) -> None:
+    line = Burst().feed(gop(2, 5))
+    line.feed(moved(keyed((0,), 11 * RATE + 1), 10 * PTS_HZ))
+    if end == "a loss":
+        line.segmenter.lose()
+        line.segments += line.segmenter.take()
+    else:
+        line.feed(moved(gop(1, 5), 3600 * PTS_HZ), new_source=end == "a source")
+    assert line.segmenter.target == 4
+    assert_within_the_target(line)
+    assert sum(line.seconds[:6]) == pytest.approx(21.0, abs=0.1)
+
+
+def test_a_gap_without_pictures_is_not_told_as_longer_than_the_target() -> None:
+    line = Line(2.0).feed(gop(1, 6)).feed(moved(keyed((0, RATE), RATE + 1), 13 * PTS_HZ))
+    assert line.segmenter.target == 2
+    assert_within_the_target(line)
+
+
+def test_pictures_out_of_their_order_are_no_jumps_where_any_start_must_do() -> None:
+    data = keyed((0,), 12 * RATE, options="bframes=3")
+    line = Line(2.0, any_start=True).feed(data)
+    assert not any(one.discontinuity for one in line.segments)
+    assert line.seconds[:4] == pytest.approx([2.0] * 4, abs=5 / RATE)
+
+
+def test_what_has_no_clock_and_no_place_to_cut_is_given_up_and_not_kept_for_ever() -> None:
+    line = Line(2.0).feed(gop(1, 5))
+    line.segmenter._open_limit_bytes = 100_000
+    line.feed(without_pcr(moved(keyed((0,), 60 * RATE), 5 * PTS_HZ)))
+    line.segmenter.forget_before(line.ring.next)
+    assert line.segmenter.open_bytes == 0
+    line.feed(moved(gop(1, 7), 3600 * PTS_HZ))
+    assert [one.discontinuity for one in line.segments[-3:]] == [True, False, False]
+    assert_within_the_target(line)
+
+
+def test_whatever_comes_the_numbers_the_target_and_the_time_of_day_are_sound() -> None:
+    clips = [gop(*one) for one in ((1, 4), (0.4, 9), (5, 2), (12, 1))]
+    clips += [gop(1, 5, options="bframes=3"), keyed((0,), 20 * RATE)]
+    for seed in range(60):
+        dice = random.Random(seed)
+        line = (Burst if seed % 3 else Line)(dice.choice([2.0, 4.0]), any_start=not seed % 7)
+        base = 0.0
+        for _ in range(dice.randrange(2, 7)):
+            base += dice.choice([0, 0, 1, -1, 3600, 0.4, -0.2, 9.5]) * PTS_HZ
+            data = moved(dice.choice(clips), round(base))
+            data = data[: dice.randrange(1, len(data) // PACKET_SIZE) * PACKET_SIZE]
+            if dice.random() < 0.2:
+                line.segmenter.lose()
+            line.feed(data, dice.choice([1316, 65_424, 1 << 20]), new_source=dice.random() < 0.3)
+            line.segmenter.advance()
+            line.segments += line.segmenter.take()
+            base += 5 * PTS_HZ
+        assert all(0 <= one.seconds < line.segmenter.target + ROUNDED for one in line.segments), (
+            seed
+        )
+        assert [one.number - 7 for one in line.segments] == list(range(len(line.segments)))
+        walls = [one.wall for one in line.segments]
+        assert walls == sorted(walls), seed
