@@ -242,10 +242,8 @@ class LiveChannel:
         """
         assert self.running, "a channel that is over holds nobody"
         self.waiting.append(waiting)
-        self._empty_since = None
+        self._note_interest()
         waiting.exchange.on_gone = partial(self._left_waiting, waiting)
-        if self.state is ChannelState.LINGERING:
-            self._move(ChannelState.LIVE)
         if self.mux.joinable:
             self._release_soon()
 
@@ -260,9 +258,7 @@ class LiveChannel:
     def hold_playlist(self, request: PlaylistRequest) -> None:
         """Answer with the channel's HLS playlist, now or when it has a segment."""
         assert self.running, "a channel that is over holds nobody"
-        self._empty_since = None
-        if self.state is ChannelState.LINGERING:
-            self._move(ChannelState.LIVE)
+        self._note_interest()
         if self.packager is None:
             self.packager = self._package(self.mux)
         self.packager.ask(request)
@@ -355,9 +351,19 @@ class LiveChannel:
         self._end_lease(self._leases.pop(viewer, None), viewer.sent)
         self._note_emptiness()
 
+    def _note_interest(self) -> None:
+        """Somebody waits or watches: the linger, if there was one, is over."""
+        self._empty_since = None
+        if self.state is ChannelState.LINGERING:
+            self._move(ChannelState.LIVE)
+
     def _note_emptiness(self) -> None:
         """Nobody watches and nobody waits: the linger begins, whatever the source does."""
-        if self.held or self.viewers or not self.running:
+        if not self.running:
+            return
+        if self.held or self.viewers:
+            if self._empty_since is not None:  # one who was silent long has asked for a segment
+                self._note_interest()
             return
         if self._empty_since is None:
             self._empty_since = time.monotonic()

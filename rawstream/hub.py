@@ -41,7 +41,7 @@ from rawstream.hls_source import WebSource
 from rawstream.hls_tokens import HlsTokens
 from rawstream.journal import StopJournal
 from rawstream.mux import Mux, batch_windows
-from rawstream.packager import Packager, PlaylistRequest
+from rawstream.packager import Numbers, Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source, ref_of, spellings
@@ -105,6 +105,7 @@ class ChannelHub:
         # -- HLS --
         self._hls_target_seconds = config.hls_target_seconds
         self._hls_tokens = HlsTokens(config.timeouts.hls_token_seconds)
+        self._hls_numbers = Numbers()
         # those of the channels; a run is never given twice, so what is over is not found
         self._packagers: weakref.WeakValueDictionary[str, Packager] = weakref.WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
@@ -254,10 +255,15 @@ class ChannelHub:
         """`watch`, for a player who asks for the HLS playlist. `prefix`: the path below which he
         finds us. `lease`: for one who is not a watcher already.
         """
-        self._check_room(leased=lease is not None or self.watcher(ref, key) is not None)
         if self.film(ref) is not None:
             raise ViewerError(404, "this content is a film, and not served as HLS")
-        channel = self._admit(ref, name, ways)
+        if self.watcher(ref, key) is not None:
+            channel = self._find(ref)  # who watches already is no viewer more
+            assert channel is not None, "he watches it"
+            self._add_ways(channel, ways)
+        else:
+            self._check_room(leased=lease is not None)
+            channel = self._admit(ref, name, ways)
         deadline = time.monotonic() + self._timeouts.hls_hold_seconds
         channel.hold_playlist(
             PlaylistRequest(
@@ -285,6 +291,7 @@ class ChannelHub:
             timeouts=self._timeouts,
             watcher_ids=self._viewer_id,
             call_soon=asyncio.get_running_loop().call_soon,
+            numbers=self._hls_numbers,
         )
         self._packagers[packager.run] = packager
         return packager

@@ -37,7 +37,8 @@ _RETRY_SECONDS: Final = 1
 # With so many a first playlist goes out at once. With fewer it waits for the next tick: a source
 # begins with a burst, and a player who is told of one segment looks again only when that is over.
 _READY_SEGMENTS: Final = 3
-_NEVER: Final = (-1, -1)
+_ANSWERED_PER_TURN: Final = 64  # of those who wait, in one turn of the loop
+_CUT_REMEMBERED: Final = 10_000  # watchers whose tokens are not good any more
 
 
 class PlaylistRequest:
@@ -89,9 +90,36 @@ class _Expired:
         self.until: float | None = None
 
 
+class Numbers:
+    """Where the numbers of all segments of this process have got to.
+
+    They must never go back, not even when a channel is packaged anew after a pause or a restart
+    (§6.2.2). A channel's first one is the time of day of its picture, as segments are made more
+    slowly than seconds pass; where they were not, or the clock was set back, the next packager goes
+    on behind all that there were.
+
+    Discontinuities are counted from the hour: hls.js walks through an array of as many places for
+    each segment, and stands still at a count of seconds.
+    """
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._discontinuity = 0
+
+    def first(self, wall: float) -> tuple[int, int]:
+        """A first segment's number, and how many discontinuities are before it."""
+        hours = int(wall) // 3600
+        return max(int(wall), self._sequence), max(hours, self._discontinuity)
+
+    def reached(self, sequence: int, discontinuity: int) -> None:
+        """All before these have been used."""
+        self._sequence = max(self._sequence, sequence)
+        self._discontinuity = max(self._discontinuity, discontinuity)
+
+
 class Packager:
     """The segments of one channel. `key`: the channel's. `call_soon`: runs something in the next
-    turn of the loop.
+    turn of the loop. `numbers`: those of the process.
 
     `run` names it in URLs. Neither that nor the name of a segment can be guessed: a cache in front
     of us serves a segment to whoever knows where it is.
@@ -107,6 +135,7 @@ class Packager:
         timeouts: Timeouts,
         watcher_ids: Iterator[int],
         call_soon: Callable[[Callable[[], None]], object],
+        numbers: Numbers | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         # -- identity --
@@ -120,9 +149,18 @@ class Packager:
         self._call_soon = call_soon
         self._wall = wall
         # -- the ring, as far as it has been read --
-        # Numbers must never go back, not even when this channel is packaged anew after a pause or a
-        # restart (§6.2.2). Segments are made more slowly than seconds pass.
-        number = int(wall())
+        ring = mux.ring
+        # a slow channel's ring is longer than any window
+        history = 2 * limits.hls_segments + 2  # listed, and served after that
+        first = ring.entry_near(mux.seconds - history * limits.hls_target_max_seconds)
+        self._cursor = first.sequence if first is not None else ring.first
+        # the last one read
+        self._point = (first.sequence, first.offset - 1) if first is not None else (-1, -1)
+        self._pulling = False
+        self._over = False
+        behind = mux.seconds - first.seconds if first is not None else 0.0
+        self._numbers = numbers if numbers is not None else Numbers()
+        number, discontinuities = self._numbers.first(wall() - behind)
         self._segmenter = Segmenter(
             target_seconds,
             longest_seconds=limits.hls_target_max_seconds,
@@ -130,16 +168,10 @@ class Packager:
             number=number,
             wall=wall,
         )
-        entries = mux.ring.entries
-        self._cursor = entries[0].sequence if entries else mux.ring.first
-        self._point: tuple[int, int] = _NEVER  # the last one read
-        self._pulling = False
         # -- the window --
         self._window: deque[Segment] = deque()
         self._expired: deque[_Expired] = deque()
-        # Of segments that have left the playlist. Hours: hls.js walks through an array of as many
-        # places for each segment, and stands still at a count of seconds.
-        self._discontinuities = number // 3600
+        self._discontinuities = discontinuities  # of segments that have left the playlist
         self._listed_at: dict[int, float] = {}  # by number, the first tick on that saw it
         self._ticked_at: float | None = None
         self._longest = 0.0  # seconds of the longest playlist so far
@@ -150,10 +182,11 @@ class Packager:
         self.cap_bytes = limits.hls_window_bytes
         # -- watchers --
         self._waiting: deque[PlaylistRequest] = deque()
+        self._answering = False
         self.watchers = Watchers(
             watcher_ids, lease_seconds=timeouts.hls_lease_seconds, on_cut=self._note_cut
         )
-        self._cut: set[int] = set()
+        self._cut: dict[int, None] = {}
         self._wanted_at = time.monotonic()
         # -- counters --
         self.bytes_out = 0
@@ -170,6 +203,8 @@ class Packager:
     def pull(self) -> None:
         """Take what has come since the last call."""
         self._pulling = False
+        if self._over:
+            return
         ring, segmenter = self._mux.ring, self._segmenter
         if self._cursor < ring.first:
             segmenter.lose()
@@ -197,7 +232,7 @@ class Packager:
             for segment in done:
                 self._list(segment)
             self._written = self._write()
-            if len(self._window) >= _READY_SEGMENTS:
+            if len(self._window) >= _READY_SEGMENTS and not self._answering:
                 self._answer_waiting()
 
     def _sources(self) -> list[int]:
@@ -286,10 +321,17 @@ class Packager:
         request.exchange.on_gone = partial(self._left_waiting, request)
 
     def _answer_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for request in waiting:
-            request.exchange.on_gone = None
-            self._answer(request)
+        """Those who wait, some per turn of the loop."""
+        self._answering = False
+        try:
+            for _ in range(min(_ANSWERED_PER_TURN, len(self._waiting))):
+                request = self._waiting.popleft()
+                request.exchange.on_gone = None
+                self._answer(request)
+        finally:
+            if self._waiting:
+                self._answering = True
+                self._call_soon(self._answer_waiting)
 
     def _answer(self, request: PlaylistRequest) -> None:
         if request.exchange.gone:
@@ -375,7 +417,9 @@ class Packager:
         return Response(200, b"", SEGMENT_CONTENT_TYPE, headers, parts=segment.parts)
 
     def _note_cut(self, watcher: Watcher) -> None:
-        self._cut.add(watcher.id)
+        self._cut[watcher.id] = None
+        if len(self._cut) > _CUT_REMEMBERED:
+            del self._cut[next(iter(self._cut))]
 
     # -- once in a while ---------------------------------------------------------------------------
 
@@ -388,21 +432,28 @@ class Packager:
         for segment in self._window:
             self._listed_at.setdefault(segment.number, now)
         self._forget_expired(now)
-        if self._written:
+        if not self._written:
+            self._refuse_late(now)
+        elif not self._answering:
             self._answer_waiting()
+        self.watchers.sweep(now)
+
+    def _refuse_late(self, now: float) -> None:
         late = [request for request in self._waiting if request.deadline <= now]
         if late:
             self._waiting = deque(one for one in self._waiting if one.deadline > now)
             for request in late:
                 request.refuse("the channel has no HLS segment yet")
-        self.watchers.sweep(now)
 
     def snapshots(self, now: float) -> list[ViewerSnapshot]:
         return self.watchers.snapshots(now, self._mux.seconds)
 
     def finish(self, reason: str = "the channel was stopped", retry_after: int = 1) -> None:
         """The end: whoever waits is told, leases end, no segment is served any more."""
+        self._over = True
         self._mux.on_points = None
+        listed = sum(one.discontinuity for one in self._window)
+        self._numbers.reached(self._segmenter.number, self._discontinuities + listed)
         for request in self.give_up_waiting():
             request.refuse(reason, retry_after)
         self.watchers.end_all()
@@ -410,6 +461,7 @@ class Packager:
         self._expired.clear()
         self._by_name.clear()
         self._answers.clear()
+        self._segmenter.forget()
 
 
 def _text(data: bytes) -> str:

@@ -187,6 +187,38 @@ async def test_a_channel_that_does_not_come_is_refused_in_time(tmp_path: Path) -
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
+async def test_who_watches_is_not_refused_because_others_wait(tmp_path: Path) -> None:
+    contents = [*quick_contents(), dead_content()]
+    async with stage(tmp_path, contents, limits=Limits(held_viewers=1)) as show:
+        base = f"http://127.0.0.1:{show.port}"
+        watcher = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[0].content_id}")
+        await watcher.until_pieces(2)
+        waiting = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[-1].content_id}", "late")
+        held = asyncio.create_task(waiting.load())
+        await until(lambda: show.snapshot.held == 1, "one who waits")
+        assert (await watcher.load()).status == 200
+        other = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[0].content_id}", "other")
+        assert (await other.load()).status == 503
+        held.cancel()
+
+
+async def test_one_who_comes_back_by_a_segment_keeps_the_channel(tmp_path: Path) -> None:
+    contents = quick_contents()
+    timeouts = Timeouts.for_tests(linger_seconds=0.5)
+    async with stage(tmp_path, contents, timeouts=timeouts) as show:
+        watcher = HlsPlayer(
+            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
+        )
+        await watcher.until_pieces(3)
+        (channel,) = show.worker.hub._channels
+        assert channel.packager is not None
+        channel.packager.watchers.end_all()
+        await until(lambda: show.state() == "lingering", "the linger")
+        line = watcher.playlist.segments[-1]
+        assert (await watcher.get(line.uri)).status == 200
+        await until(lambda: show.state() == "live", "the linger's end")
+
+
 async def test_the_last_watcher_leaves_by_his_silence(tmp_path: Path) -> None:
     contents = quick_contents()
     timeouts = Timeouts.for_tests(hls_lease_seconds=0.6)
@@ -198,7 +230,7 @@ async def test_the_last_watcher_leaves_by_his_silence(tmp_path: Path) -> None:
         (line, *_) = watcher.playlist.segments
         assert show.state() == "live"
         await until(lambda: show.channel() is None, "the channel's end")
-        assert show.engine.counters.stops == 1
+        await until(lambda: show.engine.counters.stops == 1, "its session's")
         assert (await watcher.get(line.uri)).status == 404
 
 

@@ -18,7 +18,7 @@ from rawstream.hls_tokens import HlsTokens
 from rawstream.http1 import Request, Response
 from rawstream.mpegts import PacketCutter
 from rawstream.mux import Mux
-from rawstream.packager import Packager, PlaylistRequest
+from rawstream.packager import Numbers, Packager, PlaylistRequest
 from rawstream.simulator import bundled_contents
 from rawstream.splice import Shown, Splice
 from rawstream.watchers import WatcherKey
@@ -52,6 +52,7 @@ class Channel:
         self.position = 0
         self.wall = 1_767_225_600.0
         self.target = target
+        self.numbers = Numbers()
         self.packager: Packager | None = None
 
     def package(self) -> Packager:
@@ -63,6 +64,7 @@ class Channel:
             timeouts=Timeouts(),
             watcher_ids=itertools.count(1),
             call_soon=self.turns.call_soon,
+            numbers=self.numbers,
             wall=lambda: self.wall,
         )
         return self.packager
@@ -282,6 +284,55 @@ def test_numbers_go_on_when_a_channel_is_packaged_anew(channel: Channel) -> None
     assert not set(names(after)) & set(names(before))
 
 
+@pytest.mark.parametrize("later", [1.0, -3600.0])
+def test_numbers_go_on_however_soon_and_whatever_the_clock_says(
+    channel: Channel, turns: Turns, later: float
+) -> None:
+    """A warm channel has made a window in no time, when it ends and begins anew."""
+    channel.play(60.0)
+    packager = channel.package()
+    before = channel.playlist()
+    packager.finish()
+    again = Channel(turns)
+    again.numbers = channel.numbers
+    again.wall = channel.wall + later
+    again.play(8.0)
+    again.package()
+    after = again.playlist()
+    assert after.media_sequence >= before.media_sequence + len(before.segments)
+    assert after.discontinuity_sequence >= before.discontinuity_sequence
+
+
+def test_of_a_long_ring_only_what_a_window_may_hold_is_read(turns: Turns) -> None:
+    """A radio's ring may be hours long."""
+    channel = Channel(turns, hls_target_max_seconds=4)
+    channel.play(120.0)
+    packager = channel.package()
+    playlist = channel.playlist()
+    assert len(playlist.segments) == 6
+    assert packager._segmenter.number - int(channel.wall) <= 0
+    assert playlist.media_sequence - int(channel.wall - 8 * 4) <= 11
+
+
+def test_all_who_wait_are_answered_some_at_a_time(channel: Channel, turns: Turns) -> None:
+    packager = channel.package()
+    waiting = [
+        channel.ask(KEY._replace(user_agent=str(one)), lease=FakeLease()) for one in range(300)
+    ]
+
+    def broken(_response: Response) -> None:
+        raise RuntimeError("a bug")
+
+    waiting[10].respond = broken  # type: ignore[method-assign]
+    channel.play(4.0)
+    with pytest.raises(RuntimeError):
+        packager.tick(0.0)
+    assert 0 < packager.held < 300
+    turns.run()
+    answered = [one for one in waiting if one.answer is not None and one.answer.status == 200]
+    assert (packager.held, len(answered)) == (0, 299)
+
+
 def test_a_discontinuity_that_leaves_the_window_is_counted(channel: Channel) -> None:
     packager = channel.package()
     channel.play(6.0)
@@ -425,3 +476,32 @@ def test_the_end_tells_all_who_wait_and_serves_nothing_more(channel: Channel) ->
     packager.finish()
     assert packager.find(name) is None
     assert channel.mux.on_points is None
+
+
+def test_what_comes_after_the_end_is_not_taken(channel: Channel, turns: Turns) -> None:
+    """The last chunk's point was told, and was not read yet."""
+    channel.play(20.0)
+    packager = channel.package()
+    channel.playlist()
+    for piece in pieces(channel.cast.read(channel.position, 400_000), 20_000):
+        channel.mux.feed(piece)
+    packager.finish()
+    turns.run()
+    assert not packager._by_name
+    assert packager._segmenter.open_bytes == 0
+
+
+def test_of_those_who_were_cut_a_bounded_number_is_kept(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rawstream.packager._CUT_REMEMBERED", 5)
+    channel.play(20.0)
+    packager = channel.package()
+    for number in range(20):
+        key = KEY._replace(user_agent=str(number))
+        channel.playlist(key)
+        channel.playlist(key, lease=None)
+        watcher = packager.watchers.get(key)
+        assert watcher is not None
+        packager.watchers.cut(watcher)
+    assert len(packager._cut) == 5
