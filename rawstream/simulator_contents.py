@@ -213,6 +213,7 @@ class SimContent:
     live: bool = True
     encrypted: bool = False
     repeats: int = 1  # of a film: how often its clip stands in it
+    file: Path | None = None  # of a film: what it is instead of its clip, in any format
     ranges: bool = True  # of a film: whether the engine serves parts of it
     url: str = ""  # getstream?url= that names it
     files: tuple[str, ...] = ()  # names in a multi-file transport (VOD)

@@ -177,7 +177,10 @@ class Station:
     ) -> None:
         self.content = content
         self.broadcast = broadcast
-        self.film = b"" if content.live else clip * content.repeats
+        self.film = b""
+        if not content.live:
+            file = content.file
+            self.film = clip * content.repeats if file is None else file.read_bytes()
         self.speed = speed * content.speed
         self.epoch = 0.0
         self.lead = content.window_seconds

@@ -1,4 +1,4 @@
-"""Films for the whole program: on engines and on web servers, and viewers who read parts of them."""
+"""Films for the whole program, on engines and on web servers, and viewers who read parts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from stage import PATIENCE_SECONDS, Stage
 
+from rawstream.byte_range import parse_range
 from rawstream.catalogue import Catalogue
 from rawstream.config import Timeouts
+from rawstream.protocol import Exchange, Request
 from rawstream.records import Account, Category, Channel, ChannelSource
 from rawstream.simulator import SimContent, vod_content
 from rawstream.workers import Worker
@@ -52,7 +54,10 @@ async def show(worker: Worker, *films: Channel, max_connections: int = 1) -> Non
         await worker.store.accounts.add(account)
         await worker.accounts.reload()
         await worker.catalogue.look()  # so that nothing that is to be seen is left
-    worker.catalogue.current = Catalogue("films", films, (Category(9, "Films"),))
+    before = worker.catalogue.current
+    shown = (*before.channels, *films)
+    categories = (*before._categories, Category(9, "Films"))
+    worker.catalogue.current = Catalogue("films", shown, categories)
 
 
 def path_of(id: int = FILM_ID, extension: str = "mp4", kind: str = "movie") -> str:
@@ -117,6 +122,21 @@ async def get(made: Stage, path: str, range_: str = "", **headers: str) -> tuple
     """One request on a connection of its own."""
     async with Watcher(made.port) as watcher:
         return await watcher.whole(path, range_, **headers)
+
+
+def note_ranges(worker: Worker) -> list[int]:
+    """Where each GET from now on begins in its film."""
+    begins: list[int] = []
+    handler = worker.server.handler
+
+    def noting(request: Request, exchange: Exchange) -> Any:
+        if request.method == "GET":
+            specs = parse_range(request.headers.get("range", ""))
+            begins.append(specs[0].first or 0 if specs else 0)
+        return handler(request, exchange)
+
+    worker.server.handler = noting
+    return begins
 
 
 def states(made: Stage) -> Sequence[str]:

@@ -13,19 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from film_stage import film_channel, film_content, note_ranges, of_engine, path_of, show
 from front_door import CHANNELS, ask, front_door
 from kodi import kodi
 from lxml import etree
 from stage import until
+from test_film_players import film_of
+
+from rawstream.simulator import bundled_contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.player, pytest.mark.timeout(600)]
 
 QUERY = "username=demo&password=demo"
 LISTED = sorted(name.replace(",", "") for name in CHANNELS)
 CODECS = {"one": "h264", "two": "hevc", "three": "mpeg2video", "four": "aac"}
+_PLACE = ("time", "totaltime", "canseek", "speed", "percentage")
 KINDS = ("currentvideostream", "currentaudiostream")
 # what Kodi logs as an error and is about us: fonts, sound devices and desktops are not
-_OF_US = re.compile(r" error <.*(curl|/live/|pvr\.iptvsimple|InputStream|VideoPlayer|Demux)", re.I)
+_OF_US = re.compile(
+    r" error <.*(curl|/live/|/movie/|pvr\.iptvsimple|InputStream|VideoPlayer|Demux)", re.I
+)
 
 
 def urls(base: str) -> tuple[str, str]:
@@ -75,6 +82,46 @@ async def test_kodi_shows_the_line_up_plays_it_and_zaps_at_one_connection(tmp_pa
         await player.call("Player.Stop", playerid=1)
         assert complaints(player.log) == []
         assert player.log.count("GetChannelStreamProperties - Live Stream URL") == 7
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+async def test_kodi_plays_a_film_seeks_in_it_and_resumes_it(tmp_path: Path, extension: str) -> None:
+    path = film_of(tmp_path, extension)
+    content = film_content(file=path)
+    async with front_door(tmp_path / "data", contents=[*bundled_contents(), content]) as (
+        worker,
+        url,
+    ):
+        await show(worker, film_channel(of_engine(content), extension=extension))
+        begins, size = note_ranges(worker), path.stat().st_size
+        film = f"{url}{path_of(extension=extension)}"
+        async with kodi(*urls(url)) as player:
+            await player.call("Player.Open", item={"file": film})
+            await player.until("Player.GetProperties", is_at(0, 30), playerid=1, properties=_PLACE)
+            await player.call("Player.Seek", playerid=1, value={"percentage": 66})
+            await player.until("Player.GetProperties", is_at(58, 75), playerid=1, properties=_PLACE)
+            await player.call("Player.Stop", playerid=1)
+            await until(lambda: not worker.hub.snapshot().viewers, "it has left")
+            assert any(begin > size * 0.4 for begin in begins)
+            begins.clear()
+            resume = {"hours": 0, "minutes": 0, "seconds": 45, "milliseconds": 0}
+            await player.call("Player.Open", item={"file": film}, options={"resume": resume})
+            await player.until("Player.GetProperties", is_at(43, 60), playerid=1, properties=_PLACE)
+            await player.call("Player.Stop", playerid=1)
+            assert any(begin > size * 0.3 for begin in begins)
+            assert complaints(player.log) == []
+        assert worker.accounts.taken_over == 0
+
+
+def is_at(first: int, last: int) -> Callable[[Any], bool]:
+    """Whether Kodi plays between these seconds of something that it may seek in."""
+
+    def check(answer: Any) -> bool:
+        time = answer["time"]
+        at = time["hours"] * 3600 + time["minutes"] * 60 + time["seconds"]
+        return bool(answer["canseek"] and answer["speed"] == 1 and first <= at <= last)
+
+    return check
 
 
 def decodes(codec: str) -> Callable[[Any], bool]:

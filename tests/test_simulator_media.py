@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,6 +269,59 @@ async def test_a_frozen_engine_sends_nothing_and_goes_on_when_it_is_well() -> No
 async def film(content: SimContent, engine: Any) -> str:
     started = await start(engine, content)
     return await started.media_url()
+
+
+async def part_of(url: str, value: str) -> bytes:
+    """What comes of this part of a film, however it ends."""
+    async with opened(url, headers=f"Range: bytes={value}\r\n") as stream:
+        length = int(stream.headers["content-length"])
+        try:
+            return await stream.reader.readexactly(length)
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize("kind", ["eof", "cut", "rst"])
+async def test_a_fault_of_a_film_strikes_at_its_byte(kind: str) -> None:
+    content = vod_content()
+    content.repeats = 3
+    async with running(content) as (engine, _):
+        url = await film(content, engine)
+        content.fault(kind, after_bytes=1_000_000, times=1)
+        got = await part_of(url, "900000-")
+        assert len(got) <= 100_000
+        assert await part_of(url, "900000-1999999") == (CLIP * 3)[900_000:2_000_000]
+        assert content.counters.faults == 1
+
+
+async def test_a_film_without_ranges_is_answered_whole() -> None:
+    content = vod_content()
+    content.ranges = False
+    async with running(content) as (engine, _):
+        url = await film(content, engine)
+        assert await part_of(url, "5-9") == CLIP
+
+
+async def test_a_second_reader_of_a_film_gets_two_status_lines() -> None:
+    content = vod_content()
+    content.fault("silent_stall", after_bytes=10)
+    async with running(content) as (engine, _):
+        url = await film(content, engine)
+        async with opened(url):
+            async with asked(url) as second:
+                assert (await second.rest()).count(b"HTTP/1.1 200 OK") == 2
+            assert content.counters.doubled_readers == 1
+
+
+async def test_a_film_may_be_any_file(tmp_path: Path) -> None:
+    content = vod_content()
+    content.file = tmp_path / "film.mp4"
+    content.file.write_bytes(b"no transport stream")
+    async with running(content) as (engine, _):
+        url = await film(content, engine)
+        assert await part_of(url, "3-") == b"transport stream"
 
 
 async def test_a_film_has_a_length_and_ranges() -> None:
