@@ -152,10 +152,6 @@ class EngineFile:
         self.parts.add(part)
         return part
 
-    async def look(self) -> FilmHead | None:
-        """Nothing is started to learn it."""
-        return self.head
-
     def want(self, part: EnginePart) -> None:
         """For a part: it takes more."""
         if part not in self._queue:

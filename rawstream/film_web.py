@@ -121,9 +121,6 @@ class FilmFile(Protocol):
     async def open(self, asked: Asked) -> Part:
         """Raises Unsatisfiable, NotAFilm, UpstreamError."""
 
-    async def look(self) -> FilmHead | None:
-        """What a HEAD would tell, without disturbing anybody. Raises UpstreamError."""
-
 
 class WebFile:
     """A file on a web server. Its URL and headers may hold secrets."""

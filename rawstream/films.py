@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rawstream.byte_range import ContentRange, RangeSpec, Span, Unsatisfiable, parse_range
 from rawstream.channels import Lease
@@ -139,6 +139,7 @@ class Films:
         self.held = 0
         # -- what was learnt --
         self._good: OrderedDict[str, ContentRef] = OrderedDict()  # film -> the source that plays
+        self._heads: OrderedDict[ContentRef, FilmHead] = OrderedDict()
         self._failed: dict[str, tuple[float, ViewerError]] = {}
         self._bad: dict[ContentRef, float] = {}  # source -> until when others go first
         self._closing = False
@@ -188,13 +189,16 @@ class Films:
         """What a HEAD is told: nobody is counted, no session opened. None for a length that nobody
         knows yet. Raises ChannelUnavailable.
         """
+        if not film.ways:
+            raise ChannelUnavailable("this film has no source")
         failure: UpstreamError | None = None
         for way in self._order(film):
             ref = ref_of(way)
-            file: FilmFile | None = self._engine_file(way) if _on_engine(way) else self._file(way)
+            if _on_engine(way):  # a content is for ever the same
+                return self._heads.get(ref)
             try:
                 async with asyncio.timeout(self._timeouts.hold_seconds):
-                    return await file.look() if file is not None else None
+                    return await self._file(way).look()
             except UpstreamError as error:
                 failure = error
                 self._note_bad(ref)
@@ -249,7 +253,7 @@ class Films:
                 self._note_bad(ref_of(way))
                 failure = error
                 continue
-            self._note_good(viewer.film, ref_of(way))
+            self._note_good(viewer.film, ref_of(way), part.head)
             return first
         raise failure or UpstreamError("start", "film", "it has no source")
 
@@ -399,12 +403,10 @@ class Films:
 
         return sorted(film.ways, key=rank) if len(film.ways) > 1 else film.ways
 
-    def _note_good(self, film: Film, ref: ContentRef) -> None:
+    def _note_good(self, film: Film, ref: ContentRef, head: FilmHead) -> None:
         self._bad.pop(ref, None)
-        self._good[film.key] = ref
-        self._good.move_to_end(film.key)
-        if len(self._good) > _REMEMBERED:
-            self._good.popitem(last=False)
+        for memory, key, value in ((self._good, film.key, ref), (self._heads, ref, head)):
+            _remember(memory, key, value)
 
     def _note_bad(self, ref: ContentRef) -> None:
         if len(self._bad) < _FAILURES_REMEMBERED:
@@ -782,6 +784,14 @@ def _shown(
         viewers=shown,
         held=held,
     )
+
+
+def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    """As a dict does, forgetting the oldest above a bound."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
 
 
 def _on_engine(way: ChannelSource) -> bool:

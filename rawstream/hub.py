@@ -327,9 +327,15 @@ class ChannelHub:
         return timeouts.hold_impatient_seconds if impatient else timeouts.hold_seconds
 
     def film(self, ref: ContentRef) -> Film | None:
-        """The film that this content turned out to be, if it was asked for lately."""
+        """The film that this content turned out to be, if it was asked for lately, or that is open:
+        a channel's session of it would end the film's.
+        """
         found = self._film_refs.get(ref)
-        return found[1] if found is not None and found[0] > time.monotonic() else None
+        if found is not None and found[0] > time.monotonic():
+            return found[1]
+        if self.films.has(ref):
+            return Film(str(ref), "", (ChannelSource(ref.kind, ref.value),))
+        return None
 
     def _take_film(
         self, channel: LiveChannel, ways: Sequence[ChannelSource], waiting: Sequence[Waiting]

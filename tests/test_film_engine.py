@@ -220,16 +220,6 @@ async def test_a_content_that_is_open_under_another_name_is_left_to_it(theatre: 
     assert theatre.pool.sessions_stopped == 0
 
 
-async def test_looking_starts_nothing(theatre: Theatre) -> None:
-    file = theatre.file()
-    assert await file.look() is None
-    assert theatre.engine.heads == []
-    (await file.open(asked("bytes=0-0"))).close()
-    head = await file.look()
-    assert head is not None
-    assert (head.length, head.seekable, head.etag[0]) == (len(FILM), True, '"')
-
-
 async def test_a_reader_who_gives_up_while_it_opens_leaves_the_start_to_the_next(
     theatre: Theatre,
 ) -> None:

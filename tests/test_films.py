@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from film_origin import Origin, origin_of
@@ -115,6 +116,7 @@ async def test_head_tells_what_is_known_and_opens_nothing(tmp_path: Path, origin
         assert made.engine.counters.getstream_calls == 0
         assert (made.snapshot.viewers, made.snapshot.bytes_out) == (0, 0)
         await get(made, path_of(901), "bytes=0-0")
+        await until(lambda: states(made) == [], "the linger is over")
         async with Watcher(made.port) as watcher:
             answer = await watcher.ask(path_of(901), method="HEAD")
             assert int(answer.headers["content-length"]) == len(bytes_of(content))
@@ -603,6 +605,45 @@ async def test_a_kicked_viewer_is_cut_and_his_bytes_are_his_accounts(
                 await watcher.read(1_000_000)
         assert made.worker.accounts.take_bytes() == {lease.account.id: 1_000_000}
         await until(lambda: made.snapshot.viewers == 0 and origin.open == 0)
+
+
+# -- by /ace/getstream --
+
+
+@pytest.mark.parametrize("kind", ["web", "engine"])
+async def test_a_content_that_is_a_film_is_served_as_one(
+    tmp_path: Path, origin: Origin, kind: str
+) -> None:
+    content = film_content(3)
+    async with stage(tmp_path, [content], timeouts=film_timeouts(linger_seconds=30.0)) as made:
+        film = WEB if kind == "web" else bytes_of(content)
+        asked = f"url={quote(origin.url)}" if kind == "web" else f"id={content.content_id}"
+        path = f"/ace/getstream?{asked}"
+        async with Watcher(made.port) as watcher:
+            assert "content-length" not in (await watcher.ask(path, method="HEAD")).headers
+        async with Watcher(made.port) as watcher:
+            for begin, end in spans(len(film), 3, 4):
+                answer, body = await watcher.whole(path, f"bytes={begin}-{end - 1}")
+                assert (answer.status, body) == (206, film[begin:end])
+            answer = await watcher.ask(path, method="HEAD")
+            assert answer.headers["content-length"] == str(len(film))
+            if kind == "engine":
+                assert answer.headers["content-type"] == "video/mp2t"
+                found = (await made.ask(f"/ace/status?{asked}")).body
+                assert b'"state":"lingering"' in found
+                assert (await made.ask("/ace/status")).body == b'{"streams":1}\n'
+        assert made.engine.counters.opens == (2 if kind == "engine" else 0)
+        assert made.engine.counters.doubled_readers == 0
+
+
+async def test_a_film_that_is_open_is_not_started_as_a_channel(tmp_path: Path) -> None:
+    content = film_content(3)
+    async with stage(tmp_path, [content], timeouts=film_timeouts(linger_seconds=30.0)) as made:
+        await show(made.worker, film_channel(of_engine(content)))
+        await get(made, path_of(), "bytes=0-0")
+        _, body = await get(made, f"/ace/getstream?infohash={content.infohash}", "bytes=5-9")
+        assert body == bytes_of(content)[5:10]
+        assert made.engine.counters.opens == 1
 
 
 # -- the end, and what is shown --
