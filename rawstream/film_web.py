@@ -37,6 +37,9 @@ _LOW_BYTES: Final = 128 * 1024
 _LOOK_BYTES: Final = 189  # enough to tell a transport stream by two sync bytes
 _SYNC: Final = 0x47
 _KNOWN_SECONDS: Final = 60.0  # a file may be exchanged
+# what may be passed on in a head of ours (RFC 9110 §8.8)
+_ETAG: Final = re.compile(r'(?:W/)?"[!#-~]{0,200}"')
+_DATE: Final = re.compile(r"[A-Za-z0-9:, +-]{1,40}")
 _MEDIA_TYPE: Final = re.compile(r"(?:video|audio|application)/[a-z0-9.+-]{1,60}")
 _PLAYLIST: Final = b"#EXTM3U"
 _BEFORE_TEXT: Final = b"\xef\xbb\xbf \t\r\n"
@@ -229,8 +232,9 @@ class WebPart:
         assert self.stream is not None, "opened"
         headers = self.stream.headers
         kind = media_type(headers)
-        etag = headers.get("etag", "")
-        modified = headers.get("last-modified", "")
+        etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
+        etag = etag if _ETAG.fullmatch(etag) else ""
+        modified = modified if _DATE.fullmatch(modified) else ""
         told = parse_content_range(headers.get("content-range", ""))
         if self.stream.status == 416:
             length = told.length if told is not None else None

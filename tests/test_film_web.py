@@ -166,6 +166,19 @@ async def test_what_is_no_film_says_why(
     await until(lambda: origin.open == 0, "the connection is left")
 
 
+@pytest.mark.parametrize("etag", ["no quotes", '"a\x01"', '"a" "b"', '"' + "x" * 300 + '"'])
+async def test_what_is_no_etag_is_not_passed_on(origin: Origin, etag: str) -> None:
+    origin.etag = etag
+    origin.extra = [("Last-Modified", "<script>")]
+    part = await file_at(origin).open(Asked())
+    assert (part.head.etag, part.head.last_modified) == ("", "")
+    part.close()
+    origin.etag, origin.extra = 'W/"a-1"', [("Last-Modified", "Thu, 26 Nov 2026 10:00:00 GMT")]
+    part = await file_at(origin).open(Asked())
+    assert part.head[2:4] == ('W/"a-1"', "Thu, 26 Nov 2026 10:00:00 GMT")
+    part.close()
+
+
 async def test_an_absurd_length_is_none(origin: Origin) -> None:
     origin.ranges = origin.length = False
     origin.extra = [("Content-Length", str(1 << 32))]

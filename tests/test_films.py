@@ -188,7 +188,7 @@ async def test_a_long_pause_is_normal_use_until_it_is_too_long(tmp_path: Path, k
         engine_first_byte_seconds=0.3,
         viewer_stall_seconds=0.3,
         linger_seconds=0.2,
-        film_pause_seconds=3.0,
+        film_pause_seconds=2.0,
     )
     async with (
         origin_of(film) as origin,
@@ -200,7 +200,7 @@ async def test_a_long_pause_is_normal_use_until_it_is_too_long(tmp_path: Path, k
             await watcher.ask(path_of(), "bytes=0-")
             watcher.reader._transport.pause_reading()  # type: ignore[attr-defined]
             await until(lambda: "paused" in viewer_states(made), "he is held up")
-            await asyncio.sleep(1.5)  # longer than every patience with what is live
+            await asyncio.sleep(0.8)  # longer than every patience with what is live
             watcher.reader._transport.resume_reading()  # type: ignore[attr-defined]
             assert await watcher.read(len(film)) == film
             assert made.engine.counters.opens == (kind == "engine")
@@ -558,6 +558,22 @@ async def test_caps_hold_for_films(tmp_path: Path, origin: Origin) -> None:
             await until(lambda: made.snapshot.held == 1)
             answer, text = await get(made, path_of())
             assert (answer.status, b"waiting for films" in text) == (503, True)
+
+
+async def test_what_films_take_counts_for_the_bandwidth(tmp_path: Path, origin: Origin) -> None:
+    async with stage(tmp_path, limits=Limits(bandwidth_bits_per_second=1000)) as made:
+        await show(made.worker, film_channel(of_web(origin.url)), max_connections=0)
+        origin.stalls_at = 4_000_000
+        await until(lambda: made.worker.hub._sent, "the rate is measured")
+        async with Watcher(made.port) as watcher:
+            await watcher.ask(path_of())
+            await watcher.read(3_000_000)
+            await until(lambda: made.worker.hub.crowded)
+            answer, text = await get(made, path_of(), X_Else="1", User_Agent="another box")
+            assert (answer.status, b"bandwidth" in text) == (503, True)
+            answer, _ = await get(made, path_of(), "bytes=0-9")  # who watches may seek
+            assert answer.status == 206
+        origin.stalls_at = None
 
 
 # -- accounts --
