@@ -144,6 +144,7 @@ class Granted:
     playback_session_id: str | None
     is_live: bool  # also where the engine does not know yet (-1)
     is_encrypted: bool
+    may_be_film: bool = False  # it is one, or the engine does not know yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +360,7 @@ class Engine:
             playback_session_id=_text(response.get("playback_session_id")),
             is_live=_integer(response.get("is_live")) != 0,
             is_encrypted=_integer(response.get("is_encrypted")) == 1,
+            may_be_film=_integer(response.get("is_live")) != 1,
         )
 
     async def open(

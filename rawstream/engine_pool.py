@@ -53,6 +53,7 @@ class EngineSession:
         "infohash",
         "is_encrypted",
         "is_live",
+        "may_be_film",
         "over",
         "places",
         "playback_path",
@@ -78,6 +79,7 @@ class EngineSession:
         self.infohash = infohash
         self.playback_session_id = granted.playback_session_id
         self.is_live = granted.is_live
+        self.may_be_film = granted.may_be_film
         self.is_encrypted = granted.is_encrypted
         self.places = _places(engine, refs, infohash)  # where another start would meet it
         self.proven = False  # it has brought bytes

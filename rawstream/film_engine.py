@@ -48,6 +48,8 @@ _SLOT_LOOK_SECONDS: Final = 0.2
 _LEFT_SECONDS: Final = 0.5  # a block nobody wants any more may still come to its end
 _DOUBLED_TRIES: Final = 5  # while the engine has not noticed that the last reader left
 
+_LIVE: Final = "it is live, not a film: add it as a channel"
+
 _T = TypeVar("_T")
 
 
@@ -267,6 +269,8 @@ class EngineFile:
         try:
             length = await self.read(session, Span(at, at + 1), lambda _: None)
         except _Whole as found:
+            if session.is_live and found.length is None:  # the engine did not know
+                raise NotAFilm(self.label, _LIVE) from None
             return FilmHead(found.length, False, etag, content_type=self._content_type)
         except Unsatisfiable as error:
             if error.length is None:
@@ -381,9 +385,9 @@ class EngineFile:
         """A session was granted: whether it is a film's, and ours."""
         self.opens += 1
         self.infohash = session.infohash or self.infohash
-        if session.is_live:
+        if not session.may_be_film:
             self._keep(self._pool.stop(session))
-            raise NotAFilm(self.label, "it is live, not a film: add it as a channel")
+            raise NotAFilm(self.label, _LIVE)
         if not self._claim(self):
             # the other one goes on; if this start has ended its session, it opens a new one
             await self._pool.forget(session)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_engine import CONTENT_ID, INFOHASH, RawEngine, granted, http, said
+from raw_engine import CONTENT_ID, INFOHASH, MEDIA, RawEngine, granted, http, said
 from stage import until
 
 from rawstream.byte_range import Span, parse_range
@@ -204,6 +204,15 @@ async def test_an_engine_that_never_brings_a_byte_is_a_failure_with_its_reason(
         await theatre.file().open(asked("bytes=0-"))
     assert theatre.over == [theatre.over[0]]
     await until(lambda: theatre.pool.sessions_stopped == 1)
+
+
+async def test_what_the_engine_does_not_know_yet_is_told_by_its_answer(theatre: Theatre) -> None:
+    theatre.engine.answers["/ace/getstream"] = granted(is_live=-1)
+    assert await all_of(await theatre.file().open(asked("bytes=5-9"))) == FILM[5:10]
+    theatre.answers(lambda _: MEDIA)
+    with pytest.raises(UpstreamError, match="it is live"):
+        await theatre.file().open(asked())
+    assert len(theatre.over) == 1
 
 
 async def test_what_is_live_is_no_film_and_is_stopped(theatre: Theatre) -> None:

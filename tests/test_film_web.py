@@ -15,7 +15,7 @@ from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, parse_range
 from rawstream.config import Limits, Timeouts
 from rawstream.errors import UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.film_web import Asked, FilmHead, NotAFilm, Part, WebFile, known_headers, type_of
+from rawstream.film_web import Asked, FilmHead, Part, WebFile, known_headers, type_of
 
 FILM = os.urandom(3_000_000)
 
@@ -244,7 +244,3 @@ def test_what_is_known_of_a_film_is_said() -> None:
     said = [("Accept-Ranges", "bytes"), ("ETag", '"a"'), ("Last-Modified", "then")]
     assert known_headers(head) == said
     assert known_headers(FilmHead(1, False)) == [("Accept-Ranges", "none")]
-
-
-async def test_a_page_is_no_film_though_others_may_have_it() -> None:
-    assert issubclass(NotAFilm, UpstreamError)

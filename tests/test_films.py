@@ -29,7 +29,8 @@ from film_stage import (
 from stage import Stage, stage, until
 
 from rawstream.config import Limits
-from rawstream.simulator import SimContent, bundled_contents
+from rawstream.records import ChannelSource
+from rawstream.simulator import bundled_contents
 
 WEB = os.urandom(5_000_000)
 
@@ -158,7 +159,6 @@ async def test_a_viewer_who_takes_nothing_holds_up_nobody_and_has_nothing_fetche
     async with stage(tmp_path, [content]) as made:
         await show(made.worker, film_channel(of_engine(content)), max_connections=0)
         async with Watcher(made.port) as slow, Watcher(made.port) as quick:
-            slow.writer.transport.get_extra_info("socket")
             await slow.ask(path_of(), "bytes=0-")
             slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
             await until(lambda: "paused" in viewer_states(made), "he is held up")
@@ -347,7 +347,7 @@ async def test_the_second_name_of_a_content_is_the_same_session(tmp_path: Path) 
         await show(
             made.worker,
             film_channel(of_engine(content)),
-            film_channel(of_engine(content).__class__("infohash", content.infohash), id=901),
+            film_channel(ChannelSource("infohash", content.infohash), id=901),
             max_connections=0,
         )
         found = await asyncio.gather(
@@ -502,7 +502,7 @@ async def test_what_fails_says_why_and_is_remembered(tmp_path: Path) -> None:
             film_channel(of_engine(live)),
             film_channel(of_web(origin.url), id=901),
             film_channel(id=902),
-            film_channel(of_web(origin.url).__class__("hls", origin.url), id=903),
+            film_channel(ChannelSource("hls", origin.url), id=903),
         )
         for id, status, words in (
             (900, 404, b"it is live, not a film: add it as a channel\n"),
@@ -702,7 +702,3 @@ async def test_films_are_shown_as_what_they_are(tmp_path: Path) -> None:
             assert viewer.position == 1_000_000 + viewer.bytes_sent
             assert viewer.percent == pytest.approx(100 * viewer.position / length)
             assert (snapshot.viewers, snapshot.bytes_out) == (1, viewer.bytes_sent)
-
-
-def content_of(made: Stage) -> SimContent:
-    return made.catalogues[0][0]
