@@ -138,7 +138,8 @@ class Watchers:
 
     def snapshots(self, now: float, head_seconds: float) -> list[ViewerSnapshot]:
         """`head_seconds`: the newest media time. How far behind one is, at least: up to the end of
-        the segment he asked for last, or if a cache answers those of his first playlist.
+        the segment he asked for last, or if a cache answers those of his first playlist. Probes are
+        left out.
         """
         return [
             ViewerSnapshot(
@@ -155,4 +156,5 @@ class Watchers:
                 jumps=0,
             )
             for one in self._by_key.values()
+            if one.requests > 1
         ]

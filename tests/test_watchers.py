@@ -94,6 +94,9 @@ def test_a_player_without_an_account_has_no_lease(watchers: Watchers) -> None:
 def test_what_is_shown_of_one(watchers: Watchers) -> None:
     watcher = watchers.add(ANA, 10.0, account="ana", port=4000)
     watcher.at_seconds, watcher.sent = 93.0, 5
+    watchers.renew(watcher, 10.0)
+    assert watchers.snapshots(now=25.0, head_seconds=100.0) == [], "so far he is a probe"
+    watchers.renew(watcher, 11.0)
     (shown,) = watchers.snapshots(now=25.0, head_seconds=100.0)
     assert (shown.address, shown.port, shown.user_agent) == ("10.0.0.9", 4000, "box")
     assert (shown.account, shown.state, shown.seconds) == ("ana", "hls", 15.0)
