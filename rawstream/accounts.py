@@ -66,6 +66,7 @@ class Lease:
     __slots__ = (
         "_accounts",
         "account",
+        "asked_at",
         "channel",
         "cut",
         "drop",
@@ -95,6 +96,7 @@ class Lease:
         self.channel = channel
         self.film = film
         self.since: float | None = None  # the first byte of its body
+        self.asked_at = -math.inf  # by requests: when he last asked for the channel itself
         self.cut: Callable[[], None] | None = None
         # of one who holds no connection: ends it as if he had left
         self.drop: Callable[[], None] | None = None
@@ -112,6 +114,13 @@ class Lease:
         who is there all the same asks again, and gets another.
         """
         self.drop = drop
+
+    def asked(self, now: float) -> bool:
+        """By requests: he has asked for the channel once more. False if he had zapped away from it:
+        then he is to ask for another lease, with which he counts as the newest again.
+        """
+        self.asked_at = now
+        return self.leaving_at is None
 
     def ended(self, sent: int = 0) -> None:
         """The stream is over after `sent` bytes, or never came. A second call does nothing."""
@@ -413,6 +422,7 @@ class Accounts:
         if allowed and len(leases) >= limits.sockets_per_player * allowed:
             raise ChannelUnavailable("this account has too many streams open", retry_after=2)
         lease = Lease(self, next(self._numbers), account, key, channel, film=film)
+        lease.asked_at = now
         self._leases.setdefault(account.id, {})[lease] = None
         self._own.setdefault(key, {})[lease] = None
         self._streams += 1
@@ -556,6 +566,8 @@ class Accounts:
         refuse = self._config.limit_policy == "refuse"
         while len(groups) > account.max_connections:
             winner, loser = _first_stays(groups) if refuse else _newest_stays(groups)
+            if _has_come_back(loser, winner):
+                winner, loser = loser, winner
             groups.remove(loser)
             newest = winner[-1]
             zapped = loser[0].key == newest.key and loser[0].channel != newest.channel
@@ -615,6 +627,16 @@ def _newest_stays(groups: list[list[Lease]]) -> tuple[list[Lease], list[Lease]]:
     zapped = [group for group in same_key if group[0].channel != newest.channel]
     same_address = [group for group in others if group[0].key.address == newest.key.address]
     return winner, (zapped or same_key or same_address or others)[0]
+
+
+def _has_come_back(loser: list[Lease], winner: list[Lease]) -> bool:
+    """Whether a player by requests zapped away from a channel, and back before the other counted:
+    he holds no connection that would tell, but he has asked for its playlist later.
+    """
+    old, new = loser[-1], winner[-1]
+    if old.key != new.key or old.channel == new.channel or old.drop is None or new.drop is None:
+        return False
+    return old.asked_at > new.asked_at
 
 
 def _first_stays(groups: list[list[Lease]]) -> tuple[list[Lease], list[Lease]]:

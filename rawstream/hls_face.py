@@ -57,7 +57,7 @@ class HlsEndpoints:
         key = WatcherKey(account.id, channel.id, request.peer[0], agent_of(request))
         ref = first_ref(channel)
         lease: RequestLease | None = None
-        if self._hub.watcher(ref, key) is None:
+        if not self._hub.watches(ref, key):
             lease = self._lease(account, key)
         try:
             self._hub.watch_playlist(

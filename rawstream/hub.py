@@ -278,6 +278,17 @@ class ChannelHub:
             return None
         return channel.packager.watchers.get(key)
 
+    def watches(self, ref: ContentRef, key: WatcherKey) -> bool:
+        """Whether this player needs no leave to be told of the content's playlist: he watches it by
+        HLS, and has not left it for another one.
+        """
+        channel = self._find(ref)
+        if channel is None or channel.packager is None:
+            return False
+        watchers = channel.packager.watchers
+        watcher = watchers.get(key)
+        return watcher is not None and watchers.asked(watcher, time.monotonic())
+
     def packager(self, run: str) -> Packager | None:
         """The one whose segments have this in their URLs."""
         return self._packagers.get(run)

@@ -29,6 +29,7 @@ class RequestLease(Protocol):
     def started(self, cut: Callable[[], None], now: float) -> None: ...
     def ended(self, sent: int = 0) -> None: ...
     def by_requests(self, drop: Callable[[], None]) -> None: ...
+    def asked(self, now: float) -> bool: ...
 
 
 class Watcher:
@@ -112,6 +113,13 @@ class Watchers:
         watcher.requests += 1
         if watcher.requests == 2 and watcher.lease is not None:
             watcher.lease.started(lambda: self.cut(watcher), now)
+
+    def asked(self, watcher: Watcher, now: float) -> bool:
+        """He asks for the playlist. False if he had left for another channel: he comes anew."""
+        if watcher.lease is None or watcher.lease.asked(now):
+            return True
+        self.end(watcher)
+        return False
 
     def end(self, watcher: Watcher) -> None:
         """He has left. A second call does nothing."""

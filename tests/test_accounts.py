@@ -362,6 +362,39 @@ async def test_a_zap_away_and_back_is_never_refused() -> None:
     assert stage.of.active(1) == 1
 
 
+@pytest.mark.parametrize("policy", ["take over", "refuse"])
+async def test_by_requests_a_zap_away_and_back_ends_the_other_channel(policy: Any) -> None:
+    """He holds no connection: only what he asks for tells where he is."""
+    stage = await Stage(ANA, limit_policy=policy).reload()
+
+    def watch(channel: str) -> Lease:
+        lease = stage.of.lease(
+            ANA,
+            address="10.0.0.2",
+            user_agent="Box",
+            channel=channel,
+            now=stage.clock.now,
+            by_requests=True,
+        )
+        lease.by_requests(lease.ended)
+        return stage.start(lease)
+
+    first = watch("a")
+    stage.wait(10)
+    other = watch("b")
+    stage.wait(1)
+    assert first.asked(stage.clock.now)
+    stage.wait(10)
+    assert stage.cut == [other]
+    other = watch("b")
+    stage.wait(2.5)
+    assert not first.asked(stage.clock.now), "he left it, and is to come anew"
+    first.ended()
+    first = watch("a")
+    stage.wait(10)
+    assert (first.over, other.over, stage.of.active(1)) == (False, True, 1)
+
+
 async def test_probes_do_not_count() -> None:
     stage = await Stage(ANA).reload()
     playing = stage.play("a")

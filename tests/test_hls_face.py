@@ -37,8 +37,8 @@ class Scene:
     def packager_of(self, run: str) -> Any:
         return self.packager if run == self.packager.run else None
 
-    def watcher(self, _ref: Any, key: WatcherKey) -> Any:
-        return self.packager.watchers.get(key)
+    def watches(self, _ref: Any, key: WatcherKey) -> bool:
+        return self.packager.watchers.get(key) is not None
 
     def watch_playlist(self, _ref: Any, exchange: Any, key: WatcherKey, **more: Any) -> None:
         wanted = {name: more[name] for name in ("prefix", "account", "lease") if name in more}
@@ -79,7 +79,7 @@ class Hub:
 
     def __init__(self, scene: Scene) -> None:
         self.packager = scene.packager_of
-        self.watcher = scene.watcher
+        self.watches = scene.watches
         self.watch_playlist = scene.watch_playlist
 
 

@@ -18,6 +18,7 @@ class FakeLease:
         self.cut: Callable[[], None] | None = None
         self.drop: Callable[[], None] | None = None
         self.ends: list[int] = []
+        self.leaving = False
 
     def started(self, cut: Callable[[], None], now: float) -> None:
         assert self.cut is None, "told once"
@@ -25,6 +26,9 @@ class FakeLease:
 
     def ended(self, sent: int = 0) -> None:
         self.ends.append(sent)
+
+    def asked(self, now: float) -> bool:
+        return not self.leaving
 
     def by_requests(self, drop: Callable[[], None]) -> None:
         self.drop = drop
@@ -101,3 +105,14 @@ def test_what_is_shown_of_one(watchers: Watchers) -> None:
     assert (shown.address, shown.port, shown.user_agent) == ("10.0.0.9", 4000, "box")
     assert (shown.account, shown.state, shown.seconds) == ("ana", "hls", 15.0)
     assert (shown.seconds_behind, shown.bytes_sent) == (7.0, 5)
+
+
+def test_one_who_comes_back_from_another_channel_comes_anew(
+    watchers: Watchers, cut: list[Watcher]
+) -> None:
+    lease = FakeLease()
+    watcher = watchers.add(ANA, 0.0, lease=lease)
+    assert watchers.asked(watcher, 1.0)
+    lease.leaving = True
+    assert not watchers.asked(watcher, 2.0)
+    assert (watchers.get(ANA), lease.ends, cut) == (None, [0], [])
