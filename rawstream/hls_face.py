@@ -27,6 +27,7 @@ from rawstream.records import Account, Channel
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 _USER_AGENT_CHARACTERS: Final = 200
+_NOT_KEPT: Final = ("Cache-Control", "no-store")
 
 
 def agent_of(request: Request) -> str:
@@ -100,8 +101,18 @@ class HlsEndpoints:
 
     def segment(self, request: Request, _exchange: Exchange) -> Response:
         """`/hls/RUN/NAME.ts?t=TOKEN`. 404 for what has expired or never was, 403 for a token that
-        is not good, 503 for a watcher who had left and may not come back now.
+        is not good, 503 for a watcher who had left and may not come back now. A cache that keeps
+        segments by their path must keep none of these: it would tell them to everybody.
         """
+        try:
+            return self._segment(request)
+        except ViewerError as error:
+            told = Response.of_error(error)
+            headers = (*told.headers, _NOT_KEPT)
+            return Response(told.status, told.body, told.content_type, headers)
+
+    def _segment(self, request: Request) -> Response:
+        """Raises ViewerError."""
         _hls, run, name = request.segments
         packager = self._hub.packager(run)
         segment = packager.find(name) if packager is not None else None

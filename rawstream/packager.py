@@ -164,7 +164,7 @@ class Packager:
         self._segmenter = Segmenter(
             target_seconds,
             longest_seconds=limits.hls_target_max_seconds,
-            open_bytes=limits.hls_window_bytes,
+            open_bytes=max(limits.hls_window_bytes, limits.ring_cap_bytes),
             number=number,
             wall=wall,
         )

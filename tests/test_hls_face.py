@@ -125,7 +125,10 @@ async def test_nobody_guesses_a_segment_or_a_token(scene: Scene) -> None:
     ):
         segments = wrong.partition("?")[0].strip("/").split("/")
         if len(segments) == 3:
-            assert scene.segment(wrong).status == status, wrong
+            answer = scene.segment(wrong)
+            assert answer.status == status, wrong
+            # kept by its path, a refusal would be told to all
+            assert dict(answer.headers)["Cache-Control"] == "no-store"
 
 
 async def test_an_account_that_is_over_has_no_more_segments(scene: Scene) -> None:
