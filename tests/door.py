@@ -64,8 +64,8 @@ class FakeHub:
         self.watched: list[tuple[str, str]] = []
         self.failure: ViewerError | None = None
 
-    def watcher(self, ref: Any, key: Any) -> None:
-        return None
+    def watches(self, ref: Any, key: Any) -> bool:
+        return False
 
     def watch_playlist(self, ref: Any, exchange: Any, key: Any, **more: Any) -> None:
         if self.failure is not None:
