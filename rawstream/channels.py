@@ -380,10 +380,7 @@ class LiveChannel:
             return
         self.mux.tell_time(now)
         self._refuse_expired(now)
-        if self.packager is not None:
-            self.packager.tick(now)
-            if self.packager.is_over(now):
-                self._unpackage()
+        self._tick_packager(now)
         self._note_emptiness()
         if (
             self._empty_since is not None
@@ -401,6 +398,18 @@ class LiveChannel:
                 "channel %s shows no random-access point; letting viewers in anywhere", self.key
             )
             self.mux.accept_any_start()
+
+    def _tick_packager(self, now: float) -> None:
+        if self.packager is None:
+            return
+        try:
+            self.packager.tick(now)
+        except Exception:  # its watchers would never leave, and the channel never linger
+            logger.exception("channel %s: its HLS failed, and begins anew", self.label)
+            self._unpackage("an internal error")
+            return
+        if self.packager.is_over(now):
+            self._unpackage()
 
     def _unpackage(self, reason: str = "the channel was stopped", retry_after: int = 1) -> None:
         packager, self.packager = self.packager, None

@@ -202,6 +202,31 @@ async def test_who_watches_is_not_refused_because_others_wait(tmp_path: Path) ->
         held.cancel()
 
 
+async def test_a_packager_that_fails_takes_neither_the_channel_nor_the_next_one_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = quick_contents()
+    async with stage(tmp_path, contents) as show:
+        watcher = HlsPlayer(
+            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
+        )
+        await watcher.until_pieces(3)
+        (channel,) = show.worker.hub._channels
+        broken = channel.packager
+        assert broken is not None
+
+        def fail(_now: float) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(broken, "tick", fail)
+        await until(lambda: channel.packager is not broken, "its end")
+        assert len(broken.watchers) == 0
+        before = watcher.pieces[-1].number
+        await watcher.load()
+        assert watcher.playlist.media_sequence > before
+        assert show.engine.counters.opens == 1
+
+
 async def test_one_who_comes_back_by_a_segment_keeps_the_channel(tmp_path: Path) -> None:
     contents = quick_contents()
     timeouts = Timeouts.for_tests(linger_seconds=0.5)
