@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from rawstream.protocol import Exchange, Response
 from rawstream.segmenter import Segment, Segmenter
 from rawstream.viewer import ViewerSnapshot
 from rawstream.watchers import RequestLease, Watcher, WatcherKey, Watchers
+
+logger = logging.getLogger(__name__)
 
 SEGMENT_CONTENT_TYPE: Final = "video/mp2t"
 CORS: Final = ("Access-Control-Allow-Origin", "*")
@@ -323,15 +326,25 @@ class Packager:
     def _answer_waiting(self) -> None:
         """Those who wait, some per turn of the loop."""
         self._answering = False
-        try:
-            for _ in range(min(_ANSWERED_PER_TURN, len(self._waiting))):
-                request = self._waiting.popleft()
-                request.exchange.on_gone = None
+        for _ in range(min(_ANSWERED_PER_TURN, len(self._waiting))):
+            request = self._waiting.popleft()
+            request.exchange.on_gone = None
+            try:
                 self._answer(request)
-        finally:
-            if self._waiting:
-                self._answering = True
-                self._call_soon(self._answer_waiting)
+            except Exception:  # nobody called us who could tell him, and others wait
+                logger.exception("a playlist could not be answered")
+                self._fail(request)
+        if self._waiting:
+            self._answering = True
+            self._call_soon(self._answer_waiting)
+
+    def _fail(self, request: PlaylistRequest) -> None:
+        watcher = self.watchers.get(request.key)
+        if request.lease is not None:
+            if watcher is not None and watcher.lease is request.lease:
+                self.watchers.end(watcher)
+            request.lease.ended()
+        request.exchange.fail(Response.text("internal error\n", 500))
 
     def _answer(self, request: PlaylistRequest) -> None:
         if request.exchange.gone:
