@@ -196,6 +196,19 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     UPDATE lists SET etag = '', last_modified = '' WHERE kind = 'playlist';
     UPDATE accounts SET allowed_formats = 'ts m3u8' WHERE allowed_formats = 'ts';
     """,
+    # What operators show: of a session's or a token's secret only the digest.
+    """
+    CREATE TABLE credentials (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL CHECK (kind IN ('session', 'token', 'setup')),
+        account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL UNIQUE,
+        mark TEXT NOT NULL DEFAULT '',
+        name TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER
+    );
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -10,7 +10,9 @@ Who may:
 - *local*: `ace_networks`, loopback and private networks unless the operator says otherwise.
   AceStream players know no passwords, so the address is all there is.
 - *account*: anybody; the handler asks for a user and a password, or a token.
-- *operator*: `operator_networks`, loopback unless the operator says otherwise. Read-only pages.
+- *operator*: `operator_networks`, loopback unless the operator says otherwise, and admins who have
+  logged in. Read-only pages.
+- *admin*: an account that is one, by a session or a token (`operators`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rawstream.ace import AceEndpoints
+from rawstream.api import ApiEndpoints, unknown
 from rawstream.config import Config, Network
 from rawstream.connection import Exchange
 from rawstream.errors import StateError, ViewerError
@@ -33,6 +36,7 @@ from rawstream.hub import ChannelHub
 from rawstream.live import LiveEndpoints
 from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
+from rawstream.operators import Operators
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
 from rawstream.vod import VodEndpoints
@@ -44,6 +48,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 RouteHandler = Callable[[Request, Exchange], Response | Awaitable[Response | None] | None]
 
 _READ = ("GET", "HEAD")
+_SESSION = (*_READ, "POST", "DELETE")
 _ASK = ("GET", "HEAD", "POST")  # Xtream reference §2.2
 _STREAM_NAME = re.compile(r"[0-9]+(?:\.\w+)?")
 _PREFLIGHT_SECONDS = "86400"
@@ -64,6 +69,7 @@ class Access(Enum):
 
     ANYONE = None
     ACCOUNT = "account"
+    ADMIN = "admin"
     LOCAL = "ace_networks"
     OPERATOR = "operator_networks"
 
@@ -86,6 +92,13 @@ class PlayerEndpoints(NamedTuple):
     live: LiveEndpoints
     hls: HlsEndpoints
     vod: VodEndpoints
+
+
+class OperatorEndpoints(NamedTuple):
+    """All that operators ask of: who they are, and their interface."""
+
+    operators: Operators
+    api: ApiEndpoints
 
 
 class Peer(NamedTuple):
@@ -183,6 +196,7 @@ def build_routes(
     metrics: MetricsEndpoint,
     players: PlayerEndpoints | None = None,
     logos: LogoEndpoint | None = None,
+    api: ApiEndpoints | None = None,
 ) -> tuple[Route, ...]:
     """The table. A reader who wants to know what rawstream answers starts here.
 
@@ -198,6 +212,7 @@ def build_routes(
         Route("/hls/{run}/{segment}", _READ, Access.ACCOUNT, hls.segment, text, True),
         *pictures,
         *_of_players(players),
+        *_of_operators(api),
         *_of_all(ace, status, metrics, anyone, local, operator),
     )
 
@@ -240,6 +255,20 @@ def _of_players(players: PlayerEndpoints | None) -> tuple[Route, ...]:
     )
 
 
+def _of_operators(api: ApiEndpoints | None) -> tuple[Route, ...]:
+    if api is None:
+        return ()
+    anyone, admin = Access.ANYONE, Access.ADMIN
+    return (
+        Route("/api/v1/session", _SESSION, anyone, api.session, "log in, out, who is"),
+        Route("/api/openapi.json", _READ, admin, api.document, "this interface, OpenAPI 3.1"),
+        *(
+            Route(one.path, one.methods, admin, api.handler(one), "; ".join(one.summaries))
+            for one in api.resources
+        ),
+    )
+
+
 def _of_all(
     ace: AceEndpoints,
     status: StatusEndpoints,
@@ -272,6 +301,7 @@ class Router:
         *,
         started_at: float,
         players: PlayerEndpoints | None = None,
+        operators: OperatorEndpoints | None = None,
         accounts: AccountCounters | None = None,
     ) -> None:
         """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
@@ -288,13 +318,17 @@ class Router:
             MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
             players,
             LogoEndpoint(config.data),
+            operators.api if operators is not None else None,
         )
+        self._operators = operators.operators if operators is not None else None
         self._by_segments: dict[tuple[str, ...], Route] = {}
-        self._patterns: list[tuple[tuple[str, ...], Route]] = []
+        # by how many parts they have and the first of them, '' for any
+        self._patterns: dict[tuple[int, str], list[tuple[tuple[str, ...], Route]]] = {}
         for route in self.table:
             parts = tuple(route.path.strip("/").split("/"))
             if "{" in route.path:
-                self._patterns.append((parts, route))
+                first = "" if parts[0].startswith("{") else parts[0]
+                self._patterns.setdefault((len(parts), first), []).append((parts, route))
             else:
                 self._by_segments[parts] = route
 
@@ -315,17 +349,19 @@ class Router:
             answer = _later_with_cors(answer)
         return answer
 
+    def _is_operator(self, request: Request) -> bool:
+        return self._operators is not None and self._operators.of(request) is not None
+
     def _by_pattern(self, segments: tuple[str, ...]) -> Route | None:
-        for parts, route in self._patterns:
-            if len(parts) != len(segments):
-                continue
-            if parts[0].startswith("{"):  # the greedy one: a stream's name, and no word of ours
-                if segments[0] in RESERVED or not _STREAM_NAME.fullmatch(segments[-1]):
-                    continue
-            elif parts[0] != segments[0]:
-                continue
-            return route
-        return None
+        first = segments[0] if segments else ""
+        for parts, route in self._patterns.get((len(segments), first), ()):
+            if all(part in (said, "") or part[0] == "{" for part, said in zip(parts, segments)):
+                return route
+        # the greedy one: a stream's name, and no word of ours
+        if first in RESERVED or not _STREAM_NAME.fullmatch(segments[-1] if segments else ""):
+            return None
+        found = self._patterns.get((len(segments), ""))
+        return found[0][1] if found else None
 
     def _answer(
         self, route: Route, request: Request, exchange: Exchange
@@ -333,7 +369,10 @@ class Router:
         peer = resolve_peer(request.peer[0], request.headers, self._trusted)
         networks = self._networks.get(route.access)
         if networks is not None and not peer.inside(networks):
-            return Response(403, f"{_refusal(route, peer)}\n".encode())
+            if route.access is not Access.OPERATOR or not self._is_operator(request):
+                return Response(403, f"{_refusal(route, peer)}\n".encode())
+        elif route.access is Access.ADMIN and not self._is_operator(request):
+            return unknown()
         if request.method in route.methods:
             if peer.address is not None and peer.text != request.peer[0]:
                 # from here on the viewer behind the proxy counts; his port is not known

@@ -15,6 +15,7 @@ from typing import Final
 from rawstream.database import FILE_NAME, Database
 from rawstream.records import Activity
 from rawstream.store_accounts import AccountStore
+from rawstream.store_credentials import CredentialStore
 from rawstream.store_guide import GuideStore
 from rawstream.store_lineup import LineupStore
 
@@ -30,6 +31,7 @@ class Store:
         self.lineup = LineupStore(db)
         self.guide = GuideStore(db)
         self.accounts = AccountStore(db)
+        self.credentials = CredentialStore(db)
         self._history_rows = history_rows
         self._notes: list[Activity] = []
         self._flushing = asyncio.Lock()

@@ -24,6 +24,8 @@ from typing import cast
 import uvloop
 
 from rawstream.accounts import Accounts
+from rawstream.api import ApiEndpoints
+from rawstream.api_accounts import AccountOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
@@ -36,11 +38,12 @@ from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
+from rawstream.operators import Operators
 from rawstream.passwords import Passwords
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.protocol import Server
 from rawstream.records import Account
-from rawstream.routes import PlayerEndpoints, Router
+from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
 from rawstream.store import Store
 from rawstream.vod import VodEndpoints
 from rawstream.xtream import XtreamEndpoints
@@ -62,6 +65,7 @@ class Worker:
         self.store: Store
         self.accounts: Accounts
         self.catalogue: LiveCatalogue
+        self.operators: Operators
         self.refresher: Refresher
         self.books: Books
         self.first_password: str | None = None  # of the admin made at the first start
@@ -93,6 +97,7 @@ class Worker:
                 self.server,
                 started_at=self.started_at,
                 players=players,
+                operators=self._operators(),
                 accounts=self.accounts,
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
@@ -120,6 +125,13 @@ class Worker:
             VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts),
         )
 
+    def _operators(self) -> OperatorEndpoints:
+        doorman = Doorman(self.config, self.accounts)
+        accounts = AccountOperations(self.store, self.accounts, self._passwords, doorman)
+        return OperatorEndpoints(
+            self.operators, ApiEndpoints(self.operators, doorman, accounts.table())
+        )
+
     async def _open_what_is_kept(self) -> None:
         """Store, accounts, line-up; the first admin. Raises StateError."""
         config = self.config
@@ -133,6 +145,7 @@ class Worker:
         self.catalogue = LiveCatalogue(
             self.store, adult_hidden=config.adult_hidden, on_change=self._changed
         )
+        self.operators = Operators(self.store.credentials, self.accounts)
         self.books = Books(self.store, self.accounts, name_of=self._name_of)
         self._kept.push_async_callback(self._close_books)
         self.accounts.on_activity = self.books.note
@@ -148,6 +161,7 @@ class Worker:
             await self.store.accounts.add(Account(0, "admin", hashed, admin=True))
             self.first_password = password
         await self.accounts.reload()
+        await self.operators.reload()
         await self.catalogue.look()
 
     def _name_of(self, channel_id: str) -> str:
@@ -178,6 +192,8 @@ class Worker:
     async def _changed(self, kinds: Collection[str]) -> None:
         if "accounts" in kinds:
             await self.accounts.reload()
+        if "credentials" in kinds:
+            await self.operators.reload()
         if "sources" in kinds:
             self.refresher.wake()
 

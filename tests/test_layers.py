@@ -66,6 +66,7 @@ ORDER = (
     "store_lineup",
     "store_guide",
     "store_accounts",
+    "store_credentials",
     "store",
     "playlist_import",
     "predecessor",
@@ -88,6 +89,7 @@ ORDER = (
     "catalogue",
     "passwords",
     "accounts",
+    "operators",
     "books",
     # faces
     "urls",
@@ -104,6 +106,10 @@ ORDER = (
     "xtream",
     "metrics",
     "status",
+    "rest",
+    "openapi",
+    "api_accounts",
+    "api",
     "routes",
     # process
     "broadcast",

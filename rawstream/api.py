@@ -1,0 +1,132 @@
+"""The operator's interface, `/api/v1`: logging in, the table of operations, its document.
+
+Owns: which operations there are, who they are answered to. Must not know: how a request is read
+(`rest`), what any of them does (`api_*`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Final
+
+import orjson
+from pydantic import Field, ValidationError
+
+from rawstream.connection import Exchange
+from rawstream.errors import ViewerError
+from rawstream.http1 import Headers, Request, Response
+from rawstream.logins import Doorman
+from rawstream.openapi import document
+from rawstream.operators import Operator, Operators, session_cookie
+from rawstream.rest import JSON, Model, Operation, Resource, problem, resources
+
+_NO_STORE: Headers = (("Cache-Control", "no-store"),)
+UNKNOWN: Final = "log in at /api/v1/session, or show a token (Authorization: Bearer …)"
+
+
+class LogIn(Model):
+    """What an admin logs in with: name and password, or the secret of a one-time link."""
+
+    username: str = Field(default="", max_length=64)
+    password: str = Field(default="", max_length=256)
+    link: str = Field(default="", max_length=100)
+
+
+class Session(Model):
+    """Who is logged in."""
+
+    username: str
+    account_id: int
+    expires_at: int | None
+
+
+class ApiEndpoints:
+    """The handlers. One per server."""
+
+    def __init__(
+        self, operators: Operators, doorman: Doorman, operations: Sequence[Operation]
+    ) -> None:
+        self._operators = operators
+        self._doorman = doorman
+        self._operations = operations
+        self.resources = resources(operations)
+
+    def handler(
+        self, resource: Resource
+    ) -> Callable[[Request, Exchange], Awaitable[Response | None] | Response]:
+        """Of a resource, what its route leads to."""
+
+        def handle(request: Request, exchange: Exchange) -> Awaitable[Response | None] | Response:
+            operator = self._operators.of(request)
+            if operator is None:
+                return unknown()
+            return resource.answer(request, operator, exchange)
+
+        return handle
+
+    # -- the document --
+
+    @cached_property
+    def _document(self) -> bytes:
+        return document(self._operations)
+
+    def document(self, _request: Request, _exchange: Exchange) -> Response:
+        """`/api/openapi.json`."""
+        return Response(200, self._document, JSON, _NO_STORE)
+
+    # -- logging in and out --
+
+    def session(
+        self, request: Request, _exchange: Exchange
+    ) -> Response | Awaitable[Response | None]:
+        """`/api/v1/session`: GET who is logged in, POST log in, DELETE log out."""
+        if request.method == "POST":
+            return self._log_in(request)
+        operator = self._operators.of(request)
+        if operator is None:
+            return unknown()
+        if request.method == "DELETE":
+            return self._log_out(request, operator)
+        return Response(200, _shown(operator), JSON, _NO_STORE)
+
+    async def _log_in(self, request: Request) -> Response:
+        try:
+            given = LogIn.model_validate(orjson.loads(request.body))
+        except (orjson.JSONDecodeError, ValidationError):
+            return problem(422, "send username and password, or a link's secret, as JSON")
+        try:
+            if given.link:
+                secret = await self._operators.accept(given.link)
+            else:
+                secret = await self._operators.log_in(
+                    given.username, given.password, request.peer[0]
+                )
+        except ViewerError as error:
+            headers = (
+                () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
+            )
+            return problem(error.status, error.reason, headers=headers)
+        return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, secret))))
+
+    async def _log_out(self, request: Request, operator: Operator) -> Response:
+        await self._operators.log_out(operator)
+        return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, ""))))
+
+    def _cookie(self, request: Request, secret: str) -> str:
+        base = self._doorman.base(request)
+        return session_cookie(secret, path=base.prefix, secure=base.scheme == "https")
+
+
+def unknown() -> Response:
+    """Nobody we know as an operator."""
+    return problem(401, UNKNOWN, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def _shown(operator: Operator) -> bytes:
+    shown = Session(
+        username=operator.account.username,
+        account_id=operator.account.id,
+        expires_at=operator.credential.expires_at,
+    )
+    return shown.model_dump_json().encode()
