@@ -19,7 +19,7 @@ from rawstream.http1 import Headers, Request, Response
 from rawstream.logins import Doorman
 from rawstream.openapi import document
 from rawstream.operators import Operator, Operators, session_cookie
-from rawstream.rest import JSON, Model, Operation, Resource, problem, resources
+from rawstream.rest import JSON, Model, Operation, Resource, problem, problem_of, resources
 
 _NO_STORE: Headers = (("Cache-Control", "no-store"),)
 UNKNOWN: Final = "log in at /api/v1/session, or show a token (Authorization: Bearer …)"
@@ -103,10 +103,7 @@ class ApiEndpoints:
                     given.username, given.password, request.peer[0]
                 )
         except ViewerError as error:
-            headers = (
-                () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
-            )
-            return problem(error.status, error.reason, headers=headers)
+            return problem_of(error)
         return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, secret))))
 
     async def _log_out(self, request: Request, operator: Operator) -> Response:

@@ -184,10 +184,7 @@ class Resource:
         except Failed as error:
             return problem(error.status, error.detail, error.errors)
         except ViewerError as error:
-            headers = (
-                () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
-            )
-            return problem(error.status, error.reason, headers=headers)
+            return problem_of(error)
         except ConfigError as error:
             fields = [FieldProblem(field=error.field, problem=error.problem)]
             return problem(422, str(error), fields)
@@ -337,6 +334,14 @@ def _tag_of(body: bytes) -> str:
 
 def _names(said: str, tag: str) -> bool:
     return said.strip() == "*" or tag in [one.removeprefix("W/") for one in _TAG.findall(said)]
+
+
+def problem_of(error: ViewerError) -> Response:
+    """A refusal as a problem, with Retry-After if it has one."""
+    headers: Headers = ()
+    if error.retry_after is not None:
+        headers = (("Retry-After", str(error.retry_after)),)
+    return problem(error.status, error.reason, headers=headers)
 
 
 def problem(

@@ -37,6 +37,7 @@ from rawstream.live import LiveEndpoints
 from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.operators import Operators
+from rawstream.rest import problem_of
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
 from rawstream.vod import VodEndpoints
@@ -355,7 +356,9 @@ class Router:
     def _by_pattern(self, segments: tuple[str, ...]) -> Route | None:
         first = segments[0] if segments else ""
         for parts, route in self._patterns.get((len(segments), first), ()):
-            if all(part in (said, "") or part[0] == "{" for part, said in zip(parts, segments)):
+            if all(
+                part == said or part[0] == "{" for part, said in zip(parts, segments, strict=True)
+            ):
                 return route
         # the greedy one: a stream's name, and no word of ours
         if first in RESERVED or not _STREAM_NAME.fullmatch(segments[-1] if segments else ""):
@@ -371,8 +374,12 @@ class Router:
         if networks is not None and not peer.inside(networks):
             if route.access is not Access.OPERATOR or not self._is_operator(request):
                 return Response(403, f"{_refusal(route, peer)}\n".encode())
-        elif route.access is Access.ADMIN and not self._is_operator(request):
-            return unknown()
+        elif route.access is Access.ADMIN:
+            try:
+                if not self._is_operator(request):
+                    return unknown()
+            except ViewerError as error:
+                return problem_of(error)
         if request.method in route.methods:
             if peer.address is not None and peer.text != request.peer[0]:
                 # from here on the viewer behind the proxy counts; his port is not known
