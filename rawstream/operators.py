@@ -197,7 +197,8 @@ def _is_foreign(request: Request) -> bool:
         return False
     host = urlsplit(origin).netloc
     proxied = request.headers.get("x-forwarded-host", "").partition(",")[0].strip()
-    return host not in (request.headers.get("host", ""), proxied)
+    ours = {request.headers.get("host", ""), proxied} - {""}
+    return host not in ours
 
 
 def _mark(account: Account) -> str:

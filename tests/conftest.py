@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import uvloop
 
-pytest.register_assert_rewrite("door", "stage", "ts_clips", "front_door")
+pytest.register_assert_rewrite("door", "operators", "stage", "ts_clips", "front_door")
 
 from door import door  # noqa: E402, F401 - a fixture of several modules
+from operators import desk  # noqa: E402, F401 - another one
 
 
 def pytest_asyncio_loop_factories(

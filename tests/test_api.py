@@ -1,0 +1,71 @@
+"""Logging in and out, over the whole server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from stage import PATIENCE_SECONDS, Stage, stage
+
+from rawstream.config import Limits
+from rawstream.http_client import ClientResponse, request
+from rawstream.operators import COOKIE
+
+
+async def ask(
+    made: Stage, path: str, method: str = "GET", body: Any = None, **headers: str
+) -> ClientResponse:
+    given = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    raw = b""
+    if body is not None:
+        raw = orjson.dumps(body)
+        given.append(("Content-Type", "application/json"))
+    return await request(
+        f"http://127.0.0.1:{made.port}{path}",
+        method=method,
+        body=raw,
+        headers=given,
+        connect_seconds=PATIENCE_SECONDS,
+        total_seconds=PATIENCE_SECONDS,
+        limits=Limits(),
+    )
+
+
+async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
+    async with stage(tmp_path, []) as made:
+        password = made.worker.first_password
+        assert password is not None
+        for path in ("/api/v1/accounts", "/api/openapi.json", "/api/v1/session"):
+            assert (await ask(made, path)).status == 401
+        wrong = {"username": "admin", "password": "no"}
+        assert (await ask(made, "/api/v1/session", "POST", wrong)).status == 403
+        assert (await ask(made, "/api/v1/session", "POST", {"user": 1})).status == 422
+        right = {"username": "admin", "password": password}
+        answer = await ask(made, "/api/v1/session", "POST", right)
+        assert answer.status == 204
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        assert cookie.startswith(f"{COOKIE}=")
+        who = orjson.loads((await ask(made, "/api/v1/session", cookie=cookie)).body)
+        assert who["username"] == "admin"
+        document = orjson.loads((await ask(made, "/api/openapi.json", cookie=cookie)).body)
+        assert "/api/v1/accounts" in document["paths"]
+        listed = await ask(made, "/api/v1/accounts", cookie=cookie)
+        assert orjson.loads(listed.body)["total"] == 1
+        assert password.encode() not in listed.body
+        refused = await ask(made, "/api/v1/accounts/1", "PUT", {}, cookie=cookie)
+        assert (refused.status, "PATCH" in refused.headers["allow"]) == (405, True)
+        foreign = {"cookie": cookie, "origin": "http://evil.example"}
+        assert (await ask(made, "/api/v1/accounts", "POST", {}, **foreign)).status == 403
+        assert (await ask(made, "/api/v1/session", "DELETE", cookie=cookie)).status == 204
+        assert (await ask(made, "/api/v1/accounts", cookie=cookie)).status == 401
+
+
+async def test_an_admin_sees_the_operators_pages_from_anywhere(tmp_path: Path) -> None:
+    async with stage(tmp_path, []) as made:
+        login = {"username": "admin", "password": made.worker.first_password}
+        cookie = (await ask(made, "/api/v1/session", "POST", login)).headers["set-cookie"]
+        proxied = {"x_forwarded_for": "203.0.113.9"}  # through no proxy that is trusted
+        assert (await ask(made, "/status", **proxied)).status == 403
+        known = {"cookie": cookie.partition(";")[0], **proxied}
+        assert (await ask(made, "/status", **known)).status == 200
