@@ -213,7 +213,8 @@ def _tell_demo(worker: Worker, contents: Sequence[SimContent], accounts: DemoAcc
     print("For players that log in (Xtream Codes):")
     print(f"  server {url}   user demo   password {password}\n")
     print("For players that take a list (M3U):")
-    print(f"  {url}/get.php?username=demo&password={password}&type=m3u_plus&output=ts\n")
+    print(f"  {url}/get.php?username=demo&password={password}&type=m3u_plus&output=ts")
+    print("  the same as HLS, for Apple's devices and smart TVs: output=m3u8\n")
     print(f"The operator is admin, password {accounts.admin_password}")
     print(f"Who watches what:  curl {url}/status")
     if worker.config.host in _EVERYWHERE:
