@@ -21,7 +21,8 @@ from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ViewerError
-from rawstream.films import Film, FilmSnapshot, head_headers
+from rawstream.film_viewer import Film
+from rawstream.films import FilmSnapshot, head_headers
 from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub

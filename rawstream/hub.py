@@ -36,7 +36,8 @@ from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable, ViewerError
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.films import Film, Films, FilmSnapshot
+from rawstream.film_viewer import Film
+from rawstream.films import Films, FilmSnapshot
 from rawstream.hls_source import WebSource
 from rawstream.hls_tokens import HlsTokens
 from rawstream.journal import StopJournal

@@ -20,7 +20,8 @@ from rawstream import __version__
 from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
 from rawstream.engine_client import EngineSnapshot
-from rawstream.films import FilmSnapshot, FilmViewerSnapshot
+from rawstream.film_viewer import FilmViewerSnapshot
+from rawstream.films import FilmSnapshot
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub, HubSnapshot
 from rawstream.metrics import ServerCounters

@@ -16,7 +16,8 @@ from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Timeouts
 from rawstream.connection import Exchange
 from rawstream.errors import ViewerError
-from rawstream.films import Film, Films, head_headers
+from rawstream.film_viewer import Film
+from rawstream.films import Films, head_headers
 from rawstream.http1 import Request
 from rawstream.hub import asks_again
 from rawstream.live import Answer

@@ -17,8 +17,8 @@ from rawstream.accounts import Accounts
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.errors import ViewerError
+from rawstream.film_viewer import Film
 from rawstream.film_web import FilmHead
-from rawstream.films import Film
 from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.live import LiveEndpoints

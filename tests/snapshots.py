@@ -7,7 +7,8 @@ from typing import Any
 
 from rawstream.channels import ChannelSnapshot
 from rawstream.engine_client import ContentRef, EngineSnapshot
-from rawstream.films import FilmSnapshot, FilmViewerSnapshot
+from rawstream.film_viewer import FilmViewerSnapshot
+from rawstream.films import FilmSnapshot
 from rawstream.http1 import Request
 from rawstream.hub import HubSnapshot
 from rawstream.viewer import ViewerSnapshot

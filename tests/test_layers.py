@@ -84,6 +84,7 @@ ORDER = (
     "packager",
     "channels",
     "film_engine",
+    "film_viewer",
     "films",
     "hub",
     "catalogue",
