@@ -6,33 +6,33 @@ change; it sees it by itself within two seconds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import getpass
-import re
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 import uvloop
 
-from rawstream.acelink import read_link
 from rawstream.config import Config, load_config
 from rawstream.database import FILE_NAME
 from rawstream.database import backup as back_up
 from rawstream.database import restore as put_back
-from rawstream.errors import ConfigError, FormatError
+from rawstream.errors import ConfigError
 from rawstream.extinf import writable
-from rawstream.film_names import DEFAULT_EXTENSION, extension_in
 from rawstream.guide_import import rematch
+from rawstream.lineup_edit import ChannelEdit, add_channel, change_channel, source_of
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
-from rawstream.records import Account, Channel, ChannelKind, ChannelSource
+from rawstream.records import Account, Channel, ChannelKind
 from rawstream.status import clean
 from rawstream.store import Store
+from rawstream.store_search import Assigned, LiveMapping
 
 _Result = TypeVar("_Result")
 
@@ -286,70 +286,6 @@ Series = Annotated[
 Season = Annotated[int | None, typer.Option(metavar="N", min=0, max=9999)]
 Episode = Annotated[int | None, typer.Option(metavar="N", min=0, max=99_999)]
 _KINDS: Final[tuple[ChannelKind, ...]] = ("live", "movie", "episode")
-_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
-
-
-class _Film(NamedTuple):
-    """What flags say of a film, None where nothing."""
-
-    kind: ChannelKind | None
-    extension: str | None
-    series: str | None
-    season: int | None
-    episode: int | None
-
-    @classmethod
-    def of(
-        cls,
-        kind: str | None,
-        extension: str | None,
-        series: str | None,
-        season: int | None,
-        episode: int | None,
-    ) -> _Film:
-        """Raises ConfigError."""
-        if extension is not None:
-            extension = extension.lower().removeprefix(".")
-            if not _EXTENSION.fullmatch(extension):
-                raise ConfigError("--extension", f"'{extension}' is no ending like mp4")
-        if series is not None and not series.strip():
-            raise ConfigError("--series", "takes a name")
-        return cls(_kind(kind), extension, series, season, episode)
-
-    async def put_on(self, channel: Channel, store: Store) -> Channel:
-        """The channel with what was said. Raises ConfigError for what doesn't fit together."""
-        kind = self.kind or channel.kind
-        if kind == "live":
-            if set(self[1:]) != {None}:
-                raise ConfigError("--kind", "what is live has no file, series or number: say movie")
-            return dataclasses.replace(
-                channel, kind=kind, extension="", facts=None, series_id=None, season=0, episode=0
-            )
-        values: dict[str, object] = {"kind": kind, "extension": self._extension(channel)}
-        if kind == "movie":
-            if set(self[2:]) != {None}:
-                raise ConfigError("--series", "only an episode is of a series: say --kind episode")
-            values |= {"series_id": None, "season": 0, "episode": 0}
-            return dataclasses.replace(channel, **values)  # type: ignore[arg-type]
-        if self.series is not None:
-            values["series_id"] = (await store.lineup.series_named(self.series.strip())).id
-        elif channel.series_id is None:
-            raise ConfigError("--series", "an episode is of a series: give its name")
-        if self.season is not None:
-            values["season"] = self.season
-        if self.episode is not None:
-            values["episode"] = self.episode
-        return dataclasses.replace(channel, **values)  # type: ignore[arg-type]
-
-    def _extension(self, channel: Channel) -> str:
-        found = self.extension or channel.extension
-        urls = (one.value for one in channel.sources if one.kind == "direct")
-        return found or next(filter(None, map(extension_in, urls)), DEFAULT_EXTENSION)
-
-    def given(self) -> list[str]:
-        """The fields of a channel that were named."""
-        names = ("kind", "extension", "series_id", "season", "episode")
-        return [name for name, value in zip(names, self, strict=True) if value is not None]
 
 
 def _kind(text: str | None) -> ChannelKind | None:
@@ -404,15 +340,22 @@ def channel_add(
     data: Data = None,
 ) -> None:
     """Add a channel or a film by hand; no import touches it."""
-    sources = _sources(source or [])
-    film = _Film.of(kind, extension, series, season, episode)
+    edit = _edit(
+        name=name,
+        sources=source,
+        number=number,
+        logo=logo,
+        guide_id=guide_id,
+        kind=kind,
+        extension=extension,
+        series=series,
+        season=season,
+        episode=episode,
+    )
 
     async def work(store: Store, _config: Config) -> int:
-        channel = Channel(0, name, position=len(await store.lineup.channels()), sources=sources)
-        channel = await film.put_on(channel, store)
-        made = await store.lineup.add_channel(
-            await _edited(store, channel, category, number, logo, guide_id)
-        )
+        with _as_flags():
+            made = await add_channel(store, await _in_category(store, edit, category))
         await rematch(store)
         return made
 
@@ -437,25 +380,24 @@ def channel_set(
     data: Data = None,
 ) -> None:
     """Change a channel or a film; what is set here no import changes any more."""
-    film = _Film.of(kind, extension, series, season, episode)
-    sources = None if source is None else _sources(source)
-    given = {
-        "name": name, "sources": sources, "categories": category, "number": number, "logo": logo,
-        "guide_id": guide_id,
-    }  # fmt: skip
+    edit = _edit(
+        name=name,
+        sources=source,
+        number=number,
+        logo=logo,
+        guide_id=guide_id,
+        enabled=enabled,
+        kind=kind,
+        extension=extension,
+        series=series,
+        season=season,
+        episode=episode,
+    )
 
     async def work(store: Store, _config: Config) -> None:
         channel = await _channel(store, channel_id)
-        channel = await _edited(store, channel, category, number, logo, guide_id)
-        if name is not None:
-            channel = dataclasses.replace(channel, name=name)
-        if sources is not None:
-            channel = dataclasses.replace(channel, sources=sources)
-        channel = await film.put_on(channel, store)
-        if enabled is not None:
-            channel = dataclasses.replace(channel, enabled=enabled)
-        edited = [field for field, value in given.items() if value is not None] + film.given()
-        await store.lineup.set_channel(channel, edited=edited)
+        with _as_flags():
+            await change_channel(store, channel, await _in_category(store, edit, category))
         await rematch(store)
 
     with_store(data, work)
@@ -505,24 +447,16 @@ def channel_guide(
 def channel_matches(data: Data = None) -> None:
     """Which guide each channel has, by which rule, and how sure that is; the doubtful first."""
 
-    async def work(store: Store, _config: Config) -> list[tuple[int, int, str, str, str]]:
-        mappings, found = await store.guide.mappings(), await store.guide.matches()
-        rows = []
-        for channel in await store.lineup.channels():
-            if channel.kind != "live":
-                continue  # films are in no guide
-            match = found.get(channel.id)
-            score, rule, guide_id = 0, "none", ""
-            if channel.id in mappings:
-                score, rule, guide_id = 100, "by hand", mappings[channel.id] or "(none)"
-            elif match is not None:
-                score, rule, guide_id = match.score, match.rule, match.guide_id
-            rows.append((score, channel.id, channel.name, rule, guide_id))
-        return sorted(rows)
+    async def work(store: Store, _config: Config) -> list[LiveMapping]:
+        return (await store.guide.find_mappings())[0]
 
     print(f"{'ID':>6}  {'SCORE':>5}  {'RULE':18}{'NAME':34}GUIDE")
-    for score, number, name, rule, guide_id in with_store(data, work):
-        print(f"{number:>6}  {score:>5}  {rule:18}{clean(name)[:32]:34}{clean(guide_id)}".rstrip())
+    for one in with_store(data, work):
+        guide = one.guide or Assigned("", "none", 0)
+        shown = guide.guide_id or ("(none)" if guide.manual else "")
+        name = clean(one.name)[:32]
+        line = f"{one.channel_id:>6}  {guide.score:>5}  {guide.rule:18}{name:34}{clean(shown)}"
+        print(line.rstrip())
 
 
 async def _channel(store: Store, channel_id: int) -> Channel:
@@ -532,32 +466,30 @@ async def _channel(store: Store, channel_id: int) -> Channel:
     return channel
 
 
-def _sources(links: list[str]) -> tuple[ChannelSource, ...]:
+def _edit(*, sources: list[str] | None, kind: str | None, **values: Any) -> ChannelEdit:
+    """Raises ConfigError."""
+    with _as_flags():
+        found = None if sources is None else tuple(map(source_of, sources))
+        return ChannelEdit(sources=found, kind=_kind(kind), **values)
+
+
+async def _in_category(store: Store, edit: ChannelEdit, name: str | None) -> ChannelEdit:
+    if name is None:
+        return edit
+    made = await store.lineup.category_named(name)
+    return dataclasses.replace(edit, categories=(made.id,))
+
+
+@contextlib.contextmanager
+def _as_flags() -> Iterator[None]:
+    """What is wrong with a field, told of the flag that sets it."""
     try:
-        found = [read_link(link) for link in links]
-    except FormatError as error:
-        raise ConfigError("--source", error.reason) from error
-    return tuple(ChannelSource(link.kind, link.value) for link in found)
-
-
-async def _edited(
-    store: Store,
-    channel: Channel,
-    category: str | None,
-    number: str | None,
-    logo: str | None,
-    guide_id: str | None,
-) -> Channel:
-    if category is not None:
-        made = await store.lineup.category_named(category)
-        channel = dataclasses.replace(channel, categories=(made.id,))
-    if number is not None:
-        channel = dataclasses.replace(channel, number=number)
-    if logo is not None:
-        channel = dataclasses.replace(channel, logo=logo)
-    if guide_id is not None:
-        channel = dataclasses.replace(channel, guide_id=guide_id)
-    return channel
+        yield
+    except ConfigError as error:
+        if error.field.startswith("--"):
+            raise
+        flag = {"sources": "source", "guide_id": "guide-id"}.get(error.field, error.field)
+        raise ConfigError(f"--{flag}", error.problem) from error
 
 
 # -- copies --

@@ -329,6 +329,12 @@ class Database:
                 await asyncio.gather(done, return_exceptions=True)
                 raise
 
+    async def look(self, look: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Ask in a thread, on a connection of its own, all of one moment: for what reads or reckons
+        over thousands of rows. Raises StateError, and what `look` raises.
+        """
+        return await asyncio.to_thread(_look, self.path, look)
+
     async def _undo(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             await self._writer.rollback()
@@ -405,6 +411,17 @@ def _transact(path: Path, work: Callable[[Work], _Result]) -> _Result:
                 connection.execute(_COUNT, (kind,))
             connection.execute("COMMIT")
             return result
+    except sqlite3.DatabaseError as error:
+        raise StateError(str(path), str(error)) from error
+
+
+def _look(path: Path, look: Callable[[sqlite3.Connection], _Result]) -> _Result:
+    try:
+        with contextlib.closing(_looked_at(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+            connection.execute("BEGIN")
+            return look(connection)
     except sqlite3.DatabaseError as error:
         raise StateError(str(path), str(error)) from error
 

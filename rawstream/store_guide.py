@@ -21,6 +21,7 @@ from typing import Final
 from rawstream.database import Database
 from rawstream.epg import GuideChannel, LocalText, Programme, programme_body
 from rawstream.guide_match import Match
+from rawstream.store_search import LiveMapping, MappingState, find_mappings
 
 _SWEPT_ROWS: Final = 5_000  # deleted at a time, so that no other writer waits long
 _COUNTER: Final = "guide generation"
@@ -209,6 +210,16 @@ class GuideStore:
                     " ON CONFLICT (channel_id) DO UPDATE SET guide_id = excluded.guide_id",
                     (channel_id, guide_id),
                 )
+
+    async def find_mappings(
+        self, q: str = "", state: MappingState = "all", offset: int = 0, limit: int = -1
+    ) -> tuple[list[LiveMapping], int]:
+        """A page of the live channels and their guides, and how many there are: those without one
+        first, then the least sure. `limit` -1: all.
+        """
+        return await self._db.look(
+            lambda connection: find_mappings(connection, q, state, offset, limit)
+        )
 
     async def matches(self) -> dict[int, Match]:
         """What the matching found, by channel id."""

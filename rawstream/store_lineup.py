@@ -30,6 +30,13 @@ from rawstream.lineup_rows import (
 )
 from rawstream.records import Category, Channel, ListKind, ListSource, Series
 from rawstream.store_import import LineupChanges, ListContents, import_into, take_back
+from rawstream.store_search import (
+    Assigned,
+    ChannelFilter,
+    Found,
+    channel_with_guide,
+    find_channels,
+)
 
 _DAY_SECONDS: Final = 86_400
 _LIST_COLUMNS: Final = (
@@ -83,6 +90,23 @@ class LineupStore:
     async def count(self) -> int:
         """How many live channels the line-up has."""
         return int((await self._db.read(f"SELECT count(*) FROM channels WHERE {_LIVE}"))[0][0])
+
+    async def next_position(self) -> int:
+        """Behind all channels of the line-up."""
+        rows = await self._db.read(
+            "SELECT coalesce(max(position) + 1, 0) FROM channels WHERE retired_at IS NULL"
+        )
+        return int(rows[0][0])
+
+    async def find(self, wanted: ChannelFilter, offset: int, limit: int) -> Found:
+        """A page of the channels that fit, in the order of the line-up, with their guides."""
+        return await self._db.look(
+            lambda connection: find_channels(connection, wanted, offset, limit)
+        )
+
+    async def channel_with_guide(self, channel_id: int) -> tuple[Channel, Assigned | None] | None:
+        """One channel, retired or not, and the guide it has."""
+        return await self._db.look(lambda connection: channel_with_guide(connection, channel_id))
 
     async def channel(self, channel_id: int) -> Channel | None:
         """One channel, retired or not."""

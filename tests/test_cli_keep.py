@@ -56,7 +56,7 @@ def test_a_token_is_shown_and_taken_back(rawstream: Terminal) -> None:
         (("channel", "add", "x", "--source", "nonsense"), "--source"),
         (("channel", "add", "x", "--kind", "tape"), "live, movie, episode"),
         (("channel", "add", "x", "--kind", "episode"), "give its name"),
-        (("channel", "add", "x", "--kind", "movie", "--season", "1"), "--kind episode"),
+        (("channel", "add", "x", "--kind", "movie", "--season", "1"), "kind be episode"),
         (("channel", "add", "x", "--kind", "movie", "--extension", "a/b"), "ending"),
         (("channel", "add", "x", "--kind", "episode", "--series", " "), "takes a name"),
         (("channel", "add", "x", "--extension", "mkv"), "say movie"),
