@@ -288,6 +288,7 @@ class LiveCatalogue:
         self._on_change = on_change
         self._kinds: Mapping[str, int] = {}
         self._data_version = -1
+        self._looking = asyncio.Lock()
         self.current = Catalogue(0)
 
     async def reload(self) -> None:
@@ -310,7 +311,14 @@ class LiveCatalogue:
         )
 
     async def look(self) -> None:
-        """Read again what has changed since the last look. Raises StateError."""
+        """Read again what has changed since the last look. Raises StateError.
+
+        Who has changed something sees it in `current` afterwards.
+        """
+        async with self._looking:  # of two at once the older reading might stay
+            await self._look()
+
+    async def _look(self) -> None:
         data_version = await self._store.db.data_version()
         if data_version == self._data_version:
             return

@@ -209,6 +209,16 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         expires_at INTEGER
     );
     """,
+    # What categories were called before somebody renamed or merged them: lists still say so. What
+    # was set of a series by hand.
+    """
+    CREATE TABLE category_names (
+        name TEXT PRIMARY KEY,
+        category_id INTEGER NOT NULL REFERENCES categories (id) ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    ALTER TABLE series ADD COLUMN edited TEXT NOT NULL DEFAULT '';
+    CREATE INDEX channel_categories_by_category ON channel_categories (category_id);
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

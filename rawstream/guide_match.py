@@ -15,7 +15,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
 from rapidfuzz import fuzz, process
@@ -28,6 +28,7 @@ Rule = Literal["id", "id ignoring case", "name", "normalised name", "fuzzy name"
 FUZZY_FLOOR: Final = 88
 _AMBIGUOUS: Final = 5  # points taken off when several channels of the guide fit as well
 _CANDIDATES: Final = 8  # close names looked at word by word
+_LIKENESS_FLOOR: Final = 55  # of what is only shown to somebody who decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +370,42 @@ class GuideIndex:
                 return found
         return self._by_normalised_name(asked, country) or self._by_fuzzy_name(asked, country)
 
+    def candidates(self, guide_id: str, names: Sequence[str], limit: int) -> list[tuple[str, int]]:
+        """Channels that somebody might choose for this one, the likeliest first: ids, and how alike
+        a name of theirs is, 0 to 100. `match`'s own is among them.
+        """
+        sure = self.match(guide_id, names)
+        first = sure.guide_id if sure is not None else None
+        found = {sure.guide_id: sure.score} if sure is not None else {}
+        texts = [text for text, _ in self._likenesses]
+        for name in dict.fromkeys(filter(None, (*names, guide_id))):
+            alike = process.extract(
+                _likeness(name),
+                texts,
+                scorer=fuzz.ratio,
+                score_cutoff=_LIKENESS_FLOOR,
+                limit=limit,
+            )
+            for _text, ratio, at in alike:
+                channel = self._ids[self._likenesses[at][1]]
+                if channel != first:
+                    found[channel] = max(found.get(channel, 0), min(int(ratio), 99))
+        ranked = sorted(found.items(), key=lambda one: (one[0] != first, -one[1], one[0]))
+        return ranked[:limit]
+
+    @cached_property
+    def _likenesses(self) -> list[tuple[str, int]]:
+        """The names of all channels, and the positions of these."""
+        return [
+            (_likeness(entry.text), entry.position)
+            for entries in self._by_name.values()
+            for entry in entries
+        ] + [
+            (_likeness(entry.text), entry.position)
+            for entries in self._by_folded_id.values()
+            for entry in entries
+        ]
+
     def _by_normalised_name(self, asked: Sequence[tuple[str, Name]], country: str) -> Match | None:
         for text, name in asked:
             for score, form in _forms(name):
@@ -414,6 +451,12 @@ class GuideIndex:
         if others:
             score -= _AMBIGUOUS
         return Match(self._ids[first.position], rule, score, ours, first.text, others)
+
+
+def _likeness(text: str) -> str:
+    """What is compared when names need not be the same: the words, whatever their order."""
+    in_id, _ = _name_in_id(text)
+    return " ".join(sorted(parse_name(in_id or text).words))
 
 
 def _folded(text: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -172,24 +172,14 @@ class GuideStore:
         """The channels that have programmes, with the names of all lists; the preferred list's
         come first.
         """
+        return await self._db.look(_read_channels)
+
+    async def edition(self) -> Hashable:
+        """Equal as long as `channels` are the same."""
         rows = await self._db.read(
-            "SELECT programme.channel AS id, names, icon FROM lists"
-            " JOIN (SELECT DISTINCT list_id, generation, channel FROM programmes) AS programme"
-            " ON programme.list_id = lists.id AND programme.generation = lists.generation"
-            " LEFT JOIN guide_channels AS own ON own.list_id = lists.id"
-            " AND own.generation = lists.generation AND own.id = programme.channel"
-            " WHERE lists.enabled ORDER BY lists.priority, lists.id, programme.channel"
+            "SELECT id, generation, enabled, priority FROM lists WHERE kind = 'guide' ORDER BY id"
         )
-        names: dict[str, list[LocalText]] = {}
-        icons: dict[str, list[str]] = {}
-        for row in rows:
-            texts = [LocalText(*text) for text in json.loads(row["names"] or "[]")]
-            names.setdefault(row["id"], []).extend(texts)
-            icons.setdefault(row["id"], []).extend([row["icon"]] if row["icon"] else [])
-        return [
-            GuideChannel(key, tuple(dict.fromkeys(texts)), tuple(icons[key]))
-            for key, texts in names.items()
-        ]
+        return tuple(tuple(row) for row in rows)
 
     async def mappings(self) -> dict[int, str]:
         """What the operator decided, by channel id; '' is "no guide"."""
@@ -224,12 +214,7 @@ class GuideStore:
     async def matches(self) -> dict[int, Match]:
         """What the matching found, by channel id."""
         rows = await self._db.read("SELECT * FROM guide_matches")
-        return {
-            r["channel_id"]: Match(
-                r["guide_id"], r["rule"], r["score"], r["ours"], r["theirs"], r["others"]
-            )
-            for r in rows
-        }
+        return {row["channel_id"]: _match(row) for row in rows}
 
     async def set_matches(self, found: Mapping[int, Match]) -> None:
         """Replace all of them. Channels that have gone meanwhile are passed over."""
@@ -239,18 +224,29 @@ class GuideStore:
             transaction.changed("guide")
             await transaction.execute("DELETE FROM guide_matches")
             await transaction.executemany(
-                "INSERT INTO guide_matches SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
-                " WHERE EXISTS (SELECT 1 FROM channels WHERE id = ?1)",
-                [
-                    (channel_id, m.guide_id, m.rule, m.score, m.ours, m.theirs, m.others)
-                    for channel_id, m in found.items()
-                ],
+                _INSERT_MATCH, [_match_row(number, match) for number, match in found.items()]
             )
+
+    async def set_match(self, channel_id: int, match: Match | None) -> None:
+        """Replace what the matching found for one channel."""
+        (known, *_) = [*await self._db.read(_MATCH_OF, (channel_id,)), None]
+        if (None if known is None else _match(known)) == match:
+            return
+        async with self._db.write() as transaction:
+            transaction.changed("guide")
+            await transaction.execute(
+                "DELETE FROM guide_matches WHERE channel_id = ?", (channel_id,)
+            )
+            if match is not None:
+                await transaction.execute(_INSERT_MATCH, _match_row(channel_id, match))
 
     async def guide_ids(self) -> dict[int, str]:
         """The guide of each channel that has one, or was denied one ('')."""
-        found = {key: match.guide_id for key, match in (await self.matches()).items()}
-        return found | await self.mappings()
+        rows = await self._db.read(
+            "SELECT channel_id, guide_id FROM guide_matches"
+            " UNION ALL SELECT channel_id, guide_id FROM guide_mappings"
+        )
+        return dict(map(tuple, rows))
 
     # -- reading a guide --
 
@@ -261,6 +257,45 @@ class GuideStore:
         for list_id, start, stop, body in rows:
             found.setdefault(list_id, []).append(Broadcast(start, stop, body))
         return list(found.values())
+
+
+# a channel that has gone meanwhile is passed over
+_INSERT_MATCH: Final = (
+    "INSERT INTO guide_matches SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+    " WHERE EXISTS (SELECT 1 FROM channels WHERE id = ?1)"
+)
+_MATCH_OF: Final = "SELECT * FROM guide_matches WHERE channel_id = ?"
+
+
+def _match(row: sqlite3.Row) -> Match:
+    return Match(
+        row["guide_id"], row["rule"], row["score"], row["ours"], row["theirs"], row["others"]
+    )
+
+
+def _match_row(channel_id: int, m: Match) -> tuple[object, ...]:
+    return (channel_id, m.guide_id, m.rule, m.score, m.ours, m.theirs, m.others)
+
+
+def _read_channels(connection: sqlite3.Connection) -> list[GuideChannel]:
+    rows = connection.execute(
+        "SELECT programme.channel AS id, names, icon FROM lists"
+        " JOIN (SELECT DISTINCT list_id, generation, channel FROM programmes) AS programme"
+        " ON programme.list_id = lists.id AND programme.generation = lists.generation"
+        " LEFT JOIN guide_channels AS own ON own.list_id = lists.id"
+        " AND own.generation = lists.generation AND own.id = programme.channel"
+        " WHERE lists.enabled ORDER BY lists.priority, lists.id, programme.channel"
+    )
+    names: dict[str, list[LocalText]] = {}
+    icons: dict[str, list[str]] = {}
+    for row in rows:
+        texts = [LocalText(*text) for text in json.loads(row["names"] or "[]")]
+        names.setdefault(row["id"], []).extend(texts)
+        icons.setdefault(row["id"], []).extend([row["icon"]] if row["icon"] else [])
+    return [
+        GuideChannel(key, tuple(dict.fromkeys(texts)), tuple(icons[key]))
+        for key, texts in names.items()
+    ]
 
 
 # CROSS: lists come first. Left to itself SQLite reads all programmes for each channel.

@@ -115,7 +115,11 @@ class ListContents:
         first channel that is written.
         """
         if self._categories is None:
-            rows = self._connection.execute("SELECT name, id FROM categories")
+            # a name that a category has now goes before one that it had
+            rows = self._connection.execute(
+                "SELECT name, category_id AS id FROM category_names"
+                " UNION ALL SELECT name, id FROM categories"
+            )
             self._categories = {row["name"]: row["id"] for row in rows}
         if name not in self._categories:
             first = _next_id(self._connection, "categories")
@@ -147,7 +151,9 @@ class ListContents:
             self._wanted_series.append((number, name, cover, identity, self._list_id))
             return number
         number = int(row["id"])
-        cover = cover or row["cover"]
+        edited = row["edited"].split()
+        name = row["name"] if "name" in edited else name
+        cover = row["cover"] if "cover" in edited else cover or row["cover"]
         changed = (row["name"], row["cover"]) != (name, cover)
         if changed or row["playlist_id"] is None:
             self._renewed_series.append((name, cover, self._list_id, number))
@@ -266,7 +272,9 @@ def take_back(work: Work, list_id: int) -> bool:
         "UPDATE channels SET stale_since = ?, retired_at = ? WHERE id = ?", undo["marked"]
     )
     connection.executemany(
-        "UPDATE series SET name = ?, cover = ? WHERE id = ?", undo.get("series", ())
+        "UPDATE series SET name = CASE WHEN instr(edited, 'name') THEN name ELSE ?1 END,"
+        " cover = CASE WHEN instr(edited, 'cover') THEN cover ELSE ?2 END WHERE id = ?3",
+        undo.get("series", ()),
     )
     current = _named(connection, [values["id"] for values in undo["changed"]])
     categories = {row["id"] for row in connection.execute("SELECT id FROM categories")}

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +29,13 @@ from rawstream.lineup_rows import (
     source_rows,
 )
 from rawstream.records import Category, Channel, ListKind, ListSource, Series
+from rawstream.store_edits import (
+    BulkEdit,
+    edit_many,
+    merge_categories,
+    move,
+    order_categories,
+)
 from rawstream.store_import import LineupChanges, ListContents, import_into, take_back
 from rawstream.store_search import (
     Assigned,
@@ -146,6 +153,14 @@ class LineupStore:
             transaction.changed("lineup")
             await transaction.execute("DELETE FROM channels WHERE id = ?", (channel_id,))
 
+    async def edit_many(self, which: ChannelFilter | Sequence[int], edit: BulkEdit) -> int:
+        """Many channels, in one transaction; returns how many. Raises ConfigError."""
+        return await self._db.work(lambda work: edit_many(work, which, edit))
+
+    async def move(self, channel_id: int, before_id: int | None) -> bool:
+        """Put a channel before another one, or last; see `store_edits`."""
+        return await self._db.work(lambda work: move(work, channel_id, before_id))
+
     # -- series --
 
     async def series(self) -> list[Series]:
@@ -163,12 +178,20 @@ class LineupStore:
                 found = await transaction.fetchall(select, (name,))
             return series_of(found[0])
 
-    async def set_series(self, series: Series) -> None:
+    async def set_series(self, series: Series, *, edited: Collection[str] = ()) -> None:
+        """Replace a series. `edited`: of name and cover, what imports leave alone from now on."""
         async with self._db.write() as transaction:
             transaction.changed("lineup")
+            rows = await transaction.fetchall(
+                "SELECT edited FROM series WHERE id = ?", (series.id,)
+            )
+            marked = {*edited, *(word for row in rows for word in row["edited"].split())}
             await transaction.execute(
-                "UPDATE series SET name = ?, cover = ?, facts = ? WHERE id = ?",
-                (series.name, series.cover, facts_text(series.facts), series.id),
+                "UPDATE series SET name = ?, cover = ?, facts = ?, edited = ? WHERE id = ?",
+                (
+                    *(series.name, series.cover, facts_text(series.facts)),
+                    *(" ".join(sorted(marked)), series.id),
+                ),
             )
 
     # -- categories --
@@ -193,8 +216,22 @@ class LineupStore:
             return category_of(rows[0])
 
     async def set_category(self, category: Category) -> None:
+        """Replace a category. Lists that call it as before still mean it. Raises ConfigError: the
+        name is another one's.
+        """
         async with self._db.write() as transaction:
+            before = await transaction.fetchall(
+                "SELECT id, name FROM categories WHERE id = ?1 OR name = ?2",
+                (category.id, category.name),
+            )
+            if any(row["id"] != category.id for row in before):
+                raise ConfigError("name", f"there is a category '{category.name}' already")
             transaction.changed("lineup")
+            await transaction.executemany(
+                "INSERT OR REPLACE INTO category_names VALUES (?, ?)",
+                [(row["name"], row["id"]) for row in before if row["name"] != category.name],
+            )
+            await transaction.execute("DELETE FROM category_names WHERE name = ?", (category.name,))
             await transaction.execute(
                 "UPDATE categories SET name = ?, position = ?, adult = ? WHERE id = ?",
                 (category.name, category.position, category.adult, category.id),
@@ -204,6 +241,23 @@ class LineupStore:
         async with self._db.write() as transaction:
             transaction.changed("lineup")
             await transaction.execute("DELETE FROM categories WHERE id = ?", (category_id,))
+
+    async def merge_categories(self, category_id: int, into_id: int) -> bool:
+        """See `store_edits`."""
+        return await self._db.work(lambda work: merge_categories(work, category_id, into_id))
+
+    async def order_categories(self, ids: Sequence[int]) -> None:
+        """These first, in this order. Raises ConfigError."""
+        await self._db.work(lambda work: order_categories(work, ids))
+
+    async def category_sizes(self) -> dict[int, tuple[int, int]]:
+        """How many live channels and films of the line-up each category has, by id."""
+        rows = await self._db.read(
+            "SELECT category_id, sum(kind = 'live') AS live, sum(kind <> 'live') AS films"
+            " FROM channel_categories JOIN channels ON channels.id = channel_id"
+            " WHERE retired_at IS NULL GROUP BY category_id"
+        )
+        return {row["category_id"]: (row["live"], row["films"]) for row in rows}
 
     # -- lists --
 

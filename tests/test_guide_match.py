@@ -193,3 +193,16 @@ def test_any_name_can_be_asked_for_and_finds_itself(names: list[str], other: str
 def test_two_numbers_of_one_brand_match_only_when_equal(ours: int, theirs: int) -> None:
     found = guide(("x", f"Eurosport {theirs} HD")).match("", [f"IT: Eurosport {ours}"])
     assert (found is not None) == (ours == theirs)
+
+
+def test_who_decides_is_shown_what_is_alike_the_likeliest_first() -> None:
+    index = guide(
+        ("a", "Sky Sport Calcio"), ("SkySportUno.it",), ("c", "Cooking"), ("d", "Sky Uno")
+    )
+    found = index.candidates("", ["IT: Sky Calcio Sport HD"], 3)
+    assert found[0][0] == "a" and "c" not in dict(found)
+    assert [key for key, _ in index.candidates("skysportuno", [], 1)] == ["SkySportUno.it"]
+    sure = index.match("", ["Sky Uno"])
+    assert sure is not None
+    assert index.candidates("", ["Sky Uno"], 1) == [(sure.guide_id, sure.score)]
+    assert guide().candidates("x", ["y"], 5) == []

@@ -114,6 +114,25 @@ async def test_a_series_keeps_its_id_and_an_undo_brings_its_cover_back(store: St
     assert await store.lineup.series() == [dataclasses.replace(series, cover="http://old")]
 
 
+async def test_what_is_set_of_a_series_by_hand_no_import_and_no_undo_touches(store: Store) -> None:
+    number = await _imported(store, Channel(0, "One"))
+
+    async def brought(name: str, cover: str) -> None:
+        await store.lineup.apply(
+            number, lambda there: LineupChanges(at=there.series("i", name, cover))
+        )
+
+    await brought("Show", "http://a")
+    (series,) = await store.lineup.series()
+    mine = dataclasses.replace(series, name="Mine")
+    await store.lineup.set_series(mine, edited=["name"])
+    await brought("Other", "http://b")
+    assert await store.lineup.series() == [dataclasses.replace(mine, cover="http://b")]
+    await store.lineup.set_series(dataclasses.replace(mine, cover="http://c"), edited=["cover"])
+    assert await store.lineup.undo_last(number)
+    assert await store.lineup.series() == [dataclasses.replace(mine, cover="http://c")]
+
+
 async def test_a_series_of_a_removed_list_is_the_next_lists(store: Store) -> None:
     number = await _imported(store, Channel(0, "One"))
     await store.lineup.apply(number, lambda there: LineupChanges(at=there.series("i", "Show")))
