@@ -7,6 +7,7 @@ document. Must not know: HTTP, JSON, accounts, where guides come from.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lxml import etree
 
 from rawstream.epg import GuideChannel, LocalText, preferred, timed_element, write_elements
 from rawstream.epg_order import fill_gaps
+from rawstream.errors import StateError
 from rawstream.records import Channel
 from rawstream.store_guide import Broadcast, GuideStore, read_broadcasts
 
@@ -50,6 +52,21 @@ async def listings(
     if len(found) <= _FEW:
         return [_listing(one) for one in found]
     return await asyncio.to_thread(lambda: [_listing(one) for one in found])
+
+
+def listings_of(
+    path: Path, guide_ids: Sequence[str], since: int, until: int
+) -> dict[str, list[Listing]]:
+    """`listings` of many channels, by guide, for a thread. `path`: of the database. Raises
+    StateError.
+    """
+    try:
+        return {
+            guide_id: [_listing(one) for one in fill_gaps(by_list)]
+            for guide_id, by_list in read_broadcasts(path, guide_ids, since, until)
+        }
+    except sqlite3.Error as error:
+        raise StateError(str(path), str(error)) from error
 
 
 def _listing(broadcast: Broadcast) -> Listing:

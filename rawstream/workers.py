@@ -26,12 +26,16 @@ import uvloop
 from rawstream.accounts import Accounts
 from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
+from rawstream.api_categories import CategoryOperations
+from rawstream.api_channels import ChannelOperations
+from rawstream.api_guide import GuideOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
 from rawstream.errors import ConfigError, StateError
+from rawstream.guide_desk import GuideDesk
 from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub
 from rawstream.importer import Refresher
@@ -128,9 +132,14 @@ class Worker:
     def _operators(self) -> OperatorEndpoints:
         doorman = Doorman(self.config, self.accounts)
         accounts = AccountOperations(self.store, self.accounts, self._passwords, doorman)
-        return OperatorEndpoints(
-            self.operators, ApiEndpoints(self.operators, doorman, accounts.table())
-        )
+        guides = GuideDesk(self.store)
+        operations = [
+            *accounts.table(),
+            *ChannelOperations(self.store, self.catalogue, guides).table(),
+            *CategoryOperations(self.store, self.catalogue).table(),
+            *GuideOperations(self.store, self.catalogue, guides).table(),
+        ]
+        return OperatorEndpoints(self.operators, ApiEndpoints(self.operators, doorman, operations))
 
     async def _open_what_is_kept(self) -> None:
         """Store, accounts, line-up; the first admin. Raises StateError."""

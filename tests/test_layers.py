@@ -114,6 +114,9 @@ ORDER = (
     "rest",
     "openapi",
     "api_accounts",
+    "api_channels",
+    "api_categories",
+    "api_guide",
     "api",
     "routes",
     # process
