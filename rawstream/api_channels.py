@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rawstream.catalogue import LiveCatalogue
 from rawstream.guide_desk import GuideDesk
@@ -115,6 +115,8 @@ class ChannelQuery(ChannelWanted, PageQuery):
 class SourceNew(Model):
     """`link`: an AceStream id, a link or a URL in any spelling; or `kind` and `value`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"link": "acestream://" + "0" * 40}]})
+
     link: Address | None = None
     kind: SourceKind | None = None
     value: Address | None = None
@@ -215,6 +217,15 @@ class Renumber(Model):
 
 class Bulk(Model):
     """What is done to many, named by `ids` or by `filter`: `change` and `renumber`, or `delete`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"ids": [2, 3], "change": {"enabled": False}, "renumber": {"start": 100}},
+                {"filter": {"state": "stale"}, "delete": True},
+            ]
+        }
+    )
 
     ids: list[Id] | None = Field(default=None, max_length=100_000)
     filter: ChannelWanted | None = None
