@@ -150,6 +150,7 @@ def _tell_serving(worker: Worker) -> None:
     if worker.first_password is not None:
         # on the terminal and not in the log: this is the one time it is shown
         print(f"account admin, password {worker.first_password} (shown this once)", flush=True)
+        print(f"set it up in a browser: {url}/setup#{worker.first_link} (good once)", flush=True)
 
 
 # -- demo ------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from rawstream.live import LiveEndpoints
 from rawstream.logos import LogoEndpoint
 from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
 from rawstream.operators import Operators
+from rawstream.pages import PageEndpoints
 from rawstream.rest import problem_of
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
@@ -96,10 +97,11 @@ class PlayerEndpoints(NamedTuple):
 
 
 class OperatorEndpoints(NamedTuple):
-    """All that operators ask of: who they are, and their interface."""
+    """All that operators ask of: who they are, their interface, their pages."""
 
     operators: Operators
     api: ApiEndpoints
+    pages: PageEndpoints | None = None
 
 
 class Peer(NamedTuple):
@@ -198,6 +200,7 @@ def build_routes(
     players: PlayerEndpoints | None = None,
     logos: LogoEndpoint | None = None,
     api: ApiEndpoints | None = None,
+    pages: PageEndpoints | None = None,
 ) -> tuple[Route, ...]:
     """The table. A reader who wants to know what rawstream answers starts here.
 
@@ -214,6 +217,7 @@ def build_routes(
         *pictures,
         *_of_players(players),
         *_of_operators(api),
+        *_of_pages(pages),
         *_of_all(ace, status, metrics, anyone, local, operator),
     )
 
@@ -270,6 +274,21 @@ def _of_operators(api: ApiEndpoints | None) -> tuple[Route, ...]:
     )
 
 
+def _of_pages(pages: PageEndpoints | None) -> tuple[Route, ...]:
+    if pages is None:
+        return ()
+    anyone, door, file = Access.ANYONE, "the page to log in", "a file of the pages"
+    return (
+        Route("/", _READ, anyone, pages.home, "the dashboard; who is not logged in, to /login"),
+        Route("/login", _READ, anyone, pages.door, door),
+        Route("/setup", _READ, anyone, pages.door, f"{door} with a one-time link"),
+        Route("/favicon.svg", _READ, anyone, pages.icon, "the pages' icon"),
+        Route("/static/{name}", _READ, anyone, pages.static, file),
+        Route("/static/{stamp}/{name}", _READ, anyone, pages.static, f"{file}, to be kept"),
+        Route("/static/{stamp}/{folder}/{name}", _READ, anyone, pages.static, "the same"),
+    )
+
+
 def _of_all(
     ace: AceEndpoints,
     status: StatusEndpoints,
@@ -320,13 +339,14 @@ class Router:
             players,
             LogoEndpoint(config.data),
             operators.api if operators is not None else None,
+            operators.pages if operators is not None else None,
         )
         self._operators = operators.operators if operators is not None else None
         self._by_segments: dict[tuple[str, ...], Route] = {}
         # by how many parts they have and the first of them, '' for any
         self._patterns: dict[tuple[int, str], list[tuple[tuple[str, ...], Route]]] = {}
         for route in self.table:
-            parts = tuple(route.path.strip("/").split("/"))
+            parts = tuple(part for part in route.path.split("/") if part)
             if "{" in route.path:
                 first = "" if parts[0].startswith("{") else parts[0]
                 self._patterns.setdefault((len(parts), first), []).append((parts, route))

@@ -25,6 +25,7 @@ RESERVED: Final = frozenset(
     (
         *("live", "movie", "series", "timeshift", "timeshifts", "hls", "logos", "streaming"),
         *("player_api", "playlist", "epg", "api", "ace", "webui", "status", "metrics"),
+        "static",
     )
 )
 

@@ -47,6 +47,7 @@ from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
 from rawstream.operators import Operators
+from rawstream.pages import PageEndpoints, Site, read_site
 from rawstream.passwords import Passwords
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.protocol import Server
@@ -79,6 +80,8 @@ class Worker:
         self.refresher: Refresher
         self.books: Books
         self.first_password: str | None = None  # of the admin made at the first start
+        self.first_link: str | None = None  # the secret of the link that logs him in once
+        self._site: Site
         self._passwords = Passwords(queue=config.limits.password_queue)
         self._kept = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,6 +98,7 @@ class Worker:
             await asyncio.to_thread(_prepare_directory, config.data)
         except OSError as error:
             raise ConfigError("data", f"'{config.data}' can't be used: {error.strerror}") from error
+        self._site = await asyncio.to_thread(read_site)
         self.hub = ChannelHub(config, StopJournal(config.data), own_ports=self._own_ports)
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         try:
@@ -153,7 +157,11 @@ class Worker:
             *GuideOperations(self.store, self.catalogue, guides).table(),
             *LiveOperations(self.hub, self.accounts, self.operators, self.air, self.bus).table(),
         ]
-        return OperatorEndpoints(self.operators, ApiEndpoints(self.operators, doorman, operations))
+        return OperatorEndpoints(
+            self.operators,
+            ApiEndpoints(self.operators, doorman, operations),
+            PageEndpoints(self.operators, self._site),
+        )
 
     async def _open_what_is_kept(self) -> None:
         """Store, accounts, line-up; the first admin. Raises StateError."""
@@ -185,6 +193,10 @@ class Worker:
             self.first_password = password
         await self.accounts.reload()
         await self.operators.reload()
+        if self.first_password is not None:
+            first = await self.store.accounts.by_name("admin")
+            assert first is not None, "it was just made"
+            self.first_link = await self.operators.invite(first)
         await self.catalogue.look()
 
     def _note(self, kind: str, **fields: str) -> None:

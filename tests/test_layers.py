@@ -121,6 +121,7 @@ ORDER = (
     "api_categories",
     "api_guide",
     "api",
+    "pages",
     "routes",
     # process
     "broadcast",

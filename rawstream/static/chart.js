@@ -1,0 +1,59 @@
+// A chart of the last hour. Owns: how uPlot is dressed. Must not know: what is drawn.
+
+import { html, script, useEffect, useRef, useState } from "./ui.js";
+import { hour } from "./format.js";
+
+const HEIGHT = 170;
+const here = (name) => new URL(name, import.meta.url).href;
+
+function style() {
+  const of = getComputedStyle(document.documentElement);
+  const colour = (name) => of.getPropertyValue(name).trim();
+  return { ink: colour("--pico-muted-color"), lines: colour("--line"), colours: [colour("--first"), colour("--second")] };
+}
+
+function options(width, title, series, show) {
+  const { ink, lines, colours } = style();
+  const axis = { stroke: ink, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 }, font: "12px system-ui" };
+  return {
+    width, height: HEIGHT, legend: { show: false }, cursor: { drag: { x: false, y: false } },
+    scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
+    axes: [
+      { ...axis, values: (_, marks) => marks.map((at) => hour(at)), space: 70 },
+      { ...axis, values: (_, marks) => marks.map(show), size: 78, incrs: undefined },
+    ],
+    series: [{}, ...series.map((label, at) => ({ label, stroke: colours[at], width: 2, fill: at === 0 && series.length === 1 ? `${colours[at]}22` : undefined, points: { show: false } }))],
+  };
+}
+
+/** `data`: the times, then one list of numbers per label of `series`. `show`: a number as text. */
+export function Chart({ title, series, data, show }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const [ready, setReady] = useState(Boolean(window.uPlot));
+  const [theme, setTheme] = useState(0);
+  useEffect(() => {
+    script(here("vendor/uplot.js")).then(() => setReady(true), () => {});
+    const look = () => setTheme((count) => count + 1);
+    addEventListener("themechange", look);
+    return () => removeEventListener("themechange", look);
+  }, []);
+  useEffect(() => {
+    if (!ready) return undefined;
+    const width = () => Math.max(200, box.current.clientWidth);
+    plot.current = new window.uPlot(options(width(), title, series, show), data, box.current);
+    const watch = new ResizeObserver(() => plot.current.setSize({ width: width(), height: HEIGHT }));
+    watch.observe(box.current);
+    return () => {
+      watch.disconnect();
+      plot.current.destroy();
+      plot.current = null;
+    };
+  }, [ready, theme]);
+  useEffect(() => { plot.current?.setData(data); }, [data]);
+  const last = data[0].length - 1;
+  const now = series.map((label, at) => `${label} ${last < 0 ? "–" : show(data[at + 1][last])}`);
+  return html`<figure class="chart"><figcaption><strong>${title}</strong>
+    <span class="key">${now.map((text, at) => html`<span key=${at} class="series-${at}">${text}</span>`)}</span></figcaption>
+    <div class="plot" ref=${box} role="img" aria-label="${title}: ${now.join(", ")}"></div></figure>`;
+}

@@ -1,0 +1,100 @@
+// A channel in the page. Owns: which player takes it, and what is said where none can. Must not
+// know: lists of channels. The stream is the server's for operators: it counts in nobody's limit.
+
+import { address, get } from "./api.js";
+import { Badge, Dialog, html, script, Shown, Trouble, useEffect, useRef, useState, Waiting } from "./ui.js";
+import { t } from "./text.js";
+
+const here = (name) => new URL(name, import.meta.url).href;
+const CODECS = {
+  h264: 'video/mp4; codecs="avc1.640028"', hevc: 'video/mp4; codecs="hvc1.1.6.L120.90"',
+  mpeg2: 'video/mp4; codecs="mp4v.61"', ac3: 'audio/mp4; codecs="ac-3"', eac3: 'audio/mp4; codecs="ec-3"',
+  mp2: 'audio/mp4; codecs="mp4a.40.33"', aac: 'audio/mp4; codecs="mp4a.40.2"', mpegaudio: 'audio/mpeg',
+};
+
+/** Those of a stream's codecs that this browser is known not to have. */
+export function unplayable(codecs, media = window.MediaSource) {
+  return codecs.filter((name) => {
+    const type = CODECS[name.toLowerCase().replace(/[^a-z0-9]/g, "")];
+    return type && media && !media.isTypeSupported(type);
+  });
+}
+
+async function byMpegts(video, url, fail) {
+  await script(here("vendor/mpegts.js"));
+  const { mpegts } = window;
+  mpegts.LoggingControl.enableAll = false;
+  if (!mpegts.getFeatureList().mseLivePlayback) return null;
+  const player = mpegts.createPlayer(
+    { type: "mpegts", isLive: true, url, cors: false },
+    { enableWorker: false, liveBufferLatencyChasing: true, liveBufferLatencyMaxLatency: 8, liveBufferLatencyMinRemain: 2 },
+  );
+  player.on(mpegts.Events.ERROR, (kind, detail, info) => fail(info?.msg || detail || kind));
+  player.attachMediaElement(video);
+  player.load();
+  video.play().catch(() => {}); // who has to press play himself sees the controls
+  return () => player.destroy();
+}
+
+async function byHls(video, url, fail) {
+  if (video.canPlayType("application/vnd.apple.mpegurl")) {
+    video.src = url;
+    video.onerror = () => fail(video.error?.message || "");
+    video.play().catch(() => {});
+    return () => video.removeAttribute("src");
+  }
+  const { default: Hls } = await import("./vendor/hls.light.js");
+  if (!Hls.isSupported()) return null;
+  const hls = new Hls({ enableWorker: false });
+  hls.on(Hls.Events.ERROR, (_, told) => told.fatal && fail(told.reason || told.details));
+  hls.loadSource(url);
+  hls.attachMedia(video);
+  video.play().catch(() => {});
+  return () => hls.destroy();
+}
+
+/** The address for a player of one's own: by the token of who is logged in. */
+async function elsewhere(id, who) {
+  const urls = await get(`accounts/${who.account_id}/urls`);
+  const token = new URL(urls.playlist).searchParams.get("token");
+  return token ? `${urls.server}/live/${token}/${id}.ts` : "";
+}
+
+/** `channel`: `{id, name}`; `codecs` where they are known. */
+export default function Player({ channel, codecs = [], who, onClose }) {
+  const video = useRef(null);
+  const [state, setState] = useState("starting");
+  const [why, setWhy] = useState("");
+  const [url, setUrl] = useState("");
+  const missing = unplayable(codecs);
+  useEffect(() => {
+    let end = null;
+    let gone = false;
+    const fail = (reason) => {
+      if (gone) return;
+      setWhy(reason);
+      setState("failed");
+    };
+    const begin = async () => {
+      end = await byMpegts(video.current, address(`live/play/${channel.id}.ts`), fail);
+      end ??= await byHls(video.current, address(`live/play/${channel.id}.m3u8`), fail);
+      if (!end) fail(t("play.no_player"));
+      if (gone) end?.();
+    };
+    begin().catch((error) => fail(error.message));
+    return () => {
+      gone = true;
+      end?.();
+    };
+  }, [channel.id]);
+  useEffect(() => {
+    if (who) elsewhere(channel.id, who).then(setUrl, () => {});
+  }, [who, channel.id]);
+  return html`<${Dialog} title=${channel.name} onClose=${onClose} wide=${true}>
+    <video ref=${video} class="player" controls muted playsinline onPlaying=${() => setState("playing")}></video>
+    ${state === "starting" && html`<${Waiting} busy=${t("play.starting")} />`}
+    ${state === "failed" && html`<${Trouble} error=${new Error(t("play.failed", { why }))} />`}
+    ${codecs.length > 0 && html`<p>${t("play.codecs")} ${codecs.map((name) => html`<${Badge} key=${name} kind=${missing.includes(name) ? "bad" : ""}>${name}<//> `)}</p>`}
+    ${missing.length > 0 && html`<p class="trouble">${t("play.missing", { codecs: missing.join(", ") })}</p>`}
+    ${url && html`<${Shown} label=${t("play.elsewhere")} value=${url} />`}<//>`;
+}
