@@ -236,10 +236,8 @@ async def _drain(stream: asyncio.StreamReader) -> None:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Chromium]:
-    """Headless Chromium as an ordinary user; skips the test where it or hls.js is missing."""
-    if not HLS_JS.is_file():
-        missing("hls.js, which tests/clients-js/package.json names,")
+async def headless() -> AsyncIterator[Browser]:
+    """Headless Chromium as an ordinary user; skips the test where it is missing."""
     folder = Path(tempfile.mkdtemp(prefix="rawstream-chromium-"))
     command = player_command("chromium", *SWITCHES, "--remote-debugging-port=0")
     if os.geteuid() == 0:
@@ -255,10 +253,10 @@ async def chromium() -> AsyncIterator[Chromium]:
         address = await _listening(process)
         assert process.stderr is not None
         draining = asyncio.create_task(_drain(process.stderr))
-        async with async_playwright() as playwright, serving(_answer) as site:
+        async with async_playwright() as playwright:
             browser = await playwright.chromium.connect_over_cdp(address)
             try:
-                yield Chromium(browser, site)
+                yield browser
             finally:
                 session = await browser.new_browser_cdp_session()
                 await session.send("Browser.close")
@@ -269,3 +267,12 @@ async def chromium() -> AsyncIterator[Chromium]:
             process.kill()
             await process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Chromium]:
+    """Headless Chromium and the page that plays; skips the test where it or hls.js is missing."""
+    if not HLS_JS.is_file():
+        missing("hls.js, which tests/clients-js/package.json names,")
+    async with serving(_answer) as site, headless() as browser:
+        yield Chromium(browser, site)

@@ -16,11 +16,11 @@ function options(width, title, series, show) {
   const { ink, lines, colours } = style();
   const axis = { stroke: ink, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 }, font: "12px system-ui" };
   return {
-    width, height: HEIGHT, legend: { show: false }, cursor: { drag: { x: false, y: false } },
+    width, height: HEIGHT, padding: [10, 28, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [
       { ...axis, values: (_, marks) => marks.map((at) => hour(at)), space: 70 },
-      { ...axis, values: (_, marks) => marks.map(show), size: 78, incrs: undefined },
+      { ...axis, values: (_, marks) => marks.map((mark) => (mark ? show(mark) : "0")), size: 78 },
     ],
     series: [{}, ...series.map((label, at) => ({ label, stroke: colours[at], width: 2, fill: at === 0 && series.length === 1 ? `${colours[at]}22` : undefined, points: { show: false } }))],
   };
@@ -39,10 +39,10 @@ export function Chart({ title, series, data, show }) {
     return () => removeEventListener("themechange", look);
   }, []);
   useEffect(() => {
-    if (!ready) return undefined;
+    if (!ready || !box.current) return undefined;
     const width = () => Math.max(200, box.current.clientWidth);
     plot.current = new window.uPlot(options(width(), title, series, show), data, box.current);
-    const watch = new ResizeObserver(() => plot.current.setSize({ width: width(), height: HEIGHT }));
+    const watch = new ResizeObserver(() => box.current && plot.current?.setSize({ width: width(), height: HEIGHT }));
     watch.observe(box.current);
     return () => {
       watch.disconnect();

@@ -3,14 +3,16 @@
 
 import { language } from "./text.js";
 
+const locale = navigator.languages.find((one) => one.startsWith(language)) || language;
+
 const PREFIXES = ["", "k", "M", "G", "T"];
 const numbers = [0, 1].map(
-  (digits) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }),
+  (digits) => new Intl.NumberFormat(locale, { maximumFractionDigits: digits }),
 );
-const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
-const days = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-const seconds = new Intl.DateTimeFormat(language, {
+const moments = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const days = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const seconds = new Intl.DateTimeFormat(locale, {
   month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
 

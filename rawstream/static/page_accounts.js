@@ -144,8 +144,8 @@ export default function Accounts({ who }) {
   const close = () => setDialog(null);
   const statuses = [["", t("accounts.status.all")], ["Active", t("accounts.status.Active")], ["Expired", t("accounts.status.Expired")], ["Disabled", t("accounts.status.Disabled")]];
   return html`<${Head} title=${t("nav.accounts")}><${Button} icon="plus" label=${t("accounts.new")} onClick=${() => setDialog({ edit: 0 })} /><//>
-    <div class="filter" role="search"><${Search} label=${t("accounts.search")} value=${filter.q} onInput=${(q) => set({ q })} />
-      <${Choice} hidden=${true} label=${t("accounts.status")} value=${filter.status} onInput=${(status) => set({ status })} options=${statuses} /></div>
+    <search class="filter"><${Search} label=${t("accounts.search")} value=${filter.q} onInput=${(q) => set({ q })} />
+      <${Choice} hidden=${true} label=${t("accounts.status")} value=${filter.status} onInput=${(status) => set({ status })} options=${statuses} /></search>
     <${Trouble} error=${error} />${busy && !data && html`<${Waiting} />`}
     ${data && !data.items.length && html`<${Nothing} text=${t("accounts.none")} />`}
     ${data?.items.length > 0 && html`<div class="scroll"><table class="stack"><thead><tr><th scope="col">${t("login.username")}</th><th scope="col">${t("accounts.status")}</th>

@@ -219,12 +219,12 @@ function Filter({ filter, set, categories }) {
   const states = [["all", t("channels.state.all")], ["enabled", t("channels.state.enabled")], ["disabled", t("channels.state.disabled")],
     ["stale", t("channels.state.stale")], ["retired", t("channels.state.retired")], ["unmapped", t("channels.state.unmapped")]];
   const kinds = [["live", t("channels.kind.live")], ["movie", t("channels.kind.movie")], ["episode", t("channels.kind.episode")], ["all", t("channels.kind.all")]];
-  return html`<div class="filter" role="search">
+  return html`<search class="filter">
     <${Search} label=${t("channels.search")} value=${filter.q} onInput=${(q) => set({ q })} />
     <${Choice} hidden=${true} label=${t("channels.category")} value=${filter.category_id} onInput=${(one) => set({ category_id: one })}
       options=${[["", t("channels.category.all")], ...categories.map((one) => [one.id, one.name])]} />
     <${Choice} hidden=${true} label=${t("channels.kind")} value=${filter.kind} onInput=${(kind) => set({ kind })} options=${kinds} />
-    <${Choice} hidden=${true} label=${t("channels.state")} value=${filter.state} onInput=${(state) => set({ state })} options=${states} /></div>`;
+    <${Choice} hidden=${true} label=${t("channels.state")} value=${filter.state} onInput=${(state) => set({ state })} options=${states} /></search>`;
 }
 
 export default function Channels({ who }) {

@@ -26,7 +26,7 @@ function Password({ who, done, onDone }) {
   };
   return html`<${Step} number="1" title=${t("first.password")} lead=${t("first.password.lead", { name: who?.username ?? "admin" })} done=${done}>
     ${!done && html`<form novalidate onSubmit=${(event) => { event.preventDefault(); save(); }}><${Trouble} error=${form.error} />
-      <input type="hidden" autocomplete="username" value=${who?.username ?? ""} />
+      <input class="hidden" autocomplete="username" tabindex="-1" aria-hidden="true" readonly value=${who?.username ?? ""} />
       <div class="grid"><${Text} label=${t("first.password.new")} type="password" autocomplete="new-password" ...${form.field("password")} />
       <${Text} label=${t("first.password.again")} type="password" autocomplete="new-password" ...${form.field("again")} problem=${differs ? t("first.password.differs") : undefined} /></div>
       <${Submit} label=${t("save")} busy=${form.busy} disabled=${!who || !form.values.password || form.values.password !== form.values.again} /></form>`}<//>`;

@@ -10,6 +10,9 @@ const ROWS = 200;
 const LEVELS = { WARNING: "warn", ERROR: "bad", CRITICAL: "bad" };
 const KINDS = ["login", "login refused", "play", "stop", "import", "account", "channel"];
 
+const Cell = ({ label, text, wraps }) =>
+  html`<td data-label=${label} data-none=${text ? undefined : ""} class=${wraps ? "wraps" : ""}>${text || "–"}</td>`;
+
 function History() {
   const [filter, setFilter] = useState({ q: "", kind: "", account: "" });
   const [heard, setHeard] = useState([]);
@@ -23,15 +26,16 @@ function History() {
   };
   const fits = (one) => (!filter.kind || one.kind === filter.kind) && (!filter.account || one.account === filter.account) && (!filter.q || JSON.stringify(one).toLowerCase().includes(filter.q.toLowerCase()));
   const rows = [...heard.filter(fits), ...(data?.items ?? [])].slice(0, 2 * ROWS);
-  return html`<div class="filter" role="search"><${Search} label=${t("log.search")} value=${filter.q} onInput=${(q) => set({ q })} />
+  return html`<search class="filter"><${Search} label=${t("log.search")} value=${filter.q} onInput=${(q) => set({ q })} />
       <${Choice} hidden=${true} label=${t("log.kind")} value=${filter.kind} onInput=${(kind) => set({ kind })} options=${[["", t("log.kind.all")], ...KINDS.map((one) => [one, word("history", one)])]} />
-      <${Search} label=${t("viewer.account")} value=${filter.account} onInput=${(account) => set({ account })} /></div>
+      <${Search} label=${t("viewer.account")} value=${filter.account} onInput=${(account) => set({ account })} /></search>
     <${Trouble} error=${error} />${busy && !data && html`<${Waiting} />`}
     ${data && !rows.length && html`<${Nothing} text=${t("log.none")} />`}
     ${rows.length > 0 && html`<div class="scroll"><table class="stack"><thead><tr><th scope="col">${t("log.at")}</th><th scope="col">${t("log.kind")}</th><th scope="col">${t("viewer.account")}</th>
       <th scope="col">${t("log.channel")}</th><th scope="col">${t("viewer.address")}</th><th scope="col">${t("log.text")}</th></tr></thead>
       <tbody>${rows.map((one, at) => html`<tr key=${one.id ?? `${one.at}-${at}`}><td data-label=${t("log.at")}>${exact(one.at)}</td><td data-label=${t("log.kind")}><${Badge} kind=${one.kind === "login refused" ? "warn" : ""}>${word("history", one.kind)}<//></td>
-        <td data-label=${t("viewer.account")}>${one.account || "–"}</td><td data-label=${t("log.channel")}>${one.channel || "–"}</td><td data-label=${t("viewer.address")}>${one.address || "–"}</td><td data-label=${t("log.text")}>${one.text || "–"}</td></tr>`)}</tbody></table></div>`}`;
+        <${Cell} label=${t("viewer.account")} text=${one.account} /><${Cell} label=${t("log.channel")} text=${one.channel} />
+        <${Cell} label=${t("viewer.address")} text=${one.address} /><${Cell} label=${t("log.text")} text=${one.text} wraps=${true} /></tr>`)}</tbody></table></div>`}`;
 }
 
 function Tail() {

@@ -47,7 +47,7 @@ export default function Look() {
   const items = found?.items ?? [];
   return html`<${Head} title=${t("nav.search")} />
     <p class="lead">${t("search.lead")}</p>
-    <form class="filter" role="search" onSubmit=${(event) => { event.preventDefault(); look(0); }}>
+    <form class="filter" onSubmit=${(event) => { event.preventDefault(); look(0); }}>
       <input type="search" class="search" aria-label=${t("search.for")} placeholder=${t("search.for")} value=${form.values.q} onInput=${(event) => form.set("q", event.target.value)} />
       <input class="short" aria-label=${t("search.category")} placeholder=${t("search.category")} value=${form.values.category} onInput=${(event) => form.set("category", event.target.value)} />
       <button type="submit" disabled=${form.busy} aria-busy=${form.busy ? "true" : undefined}>${t("search.go")}</button></form>

@@ -94,22 +94,27 @@ export const Badge = ({ kind = "", title, children }) =>
 
 // -- buttons --
 
-/** `label` is read out; `text` false shows the icon alone. `onClick` may be async: it is not to be
- *  pressed twice meanwhile. */
+/** `label` is read out; `text` false shows the icon alone. `onClick` may be async: pressing again
+ *  meanwhile does nothing. It is never disabled for that: it would lose the focus. */
 export function Button({ icon, label, text = true, kind = "", onClick, busy = false, ...rest }) {
   const [running, setRunning] = useState(false);
+  const held = useRef(false);
   const press = async (event) => {
-    if (!onClick) return;
+    if (held.current) return;
+    const work = onClick?.(event);
+    if (!(work instanceof Promise)) return;
+    held.current = true;
     setRunning(true);
     try {
-      await onClick(event);
+      await work;
     } finally {
+      held.current = false;
       setRunning(false);
     }
   };
   const title = text ? undefined : label;
   return html`<button type="button" class="${text ? "" : "bare"} ${kind}" title=${title} aria-label=${title}
-    aria-busy=${running || busy ? "true" : undefined} disabled=${running || busy} onClick=${press} ...${rest}>
+    aria-busy=${running || busy ? "true" : undefined} onClick=${press} ...${rest}>
     ${icon && html`<${Icon} name=${icon} />`}${text && html`<span>${label}</span>`}</button>`;
 }
 
@@ -295,6 +300,7 @@ export function WindowedList({ list, height, row, label, id = (item) => item.id 
   const box = useRef(null);
   const [seen, setSeen] = useState({ from: 0, to: 30 });
   const look = useCallback(() => {
+    if (!box.current) return;
     const { scrollTop, clientHeight } = box.current;
     const from = Math.max(0, Math.floor(scrollTop / height) - AROUND);
     const to = Math.ceil((scrollTop + clientHeight) / height) + AROUND;
