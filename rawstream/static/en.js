@@ -141,6 +141,7 @@ export default {
   "channels.categories": "Categories",
   "channels.category": "Category",
   "channels.category.all": "All categories",
+  "channels.category.none": "In no category",
   "channels.change": "{what}: {value}. Change",
   "channels.count": "{n} channels",
   "channels.count.one": "1 channel",

@@ -141,6 +141,7 @@ export default {
   "channels.categories": "Categorie",
   "channels.category": "Categoria",
   "channels.category.all": "Tutte le categorie",
+  "channels.category.none": "In nessuna categoria",
   "channels.change": "{what}: {value}. Modifica",
   "channels.count": "{n} canali",
   "channels.count.one": "1 canale",

@@ -1,6 +1,6 @@
 // The line-up. Owns: this page: the long list, what is edited in its rows, the order.
 
-import { address, exchange, get, patch, post, put, remove, useChunks, useGet } from "./api.js";
+import { address, exchange, get, patch, post, remove, useChunks, useGet } from "./api.js";
 import { attempt, Badge, Button, Check, Choice, Dialog, Head, html, Icon, note, Nothing, Search, Several, Submit, sure, Text, Trouble, useEffect, useForm, useNarrow, useRef, useState, Whole, WindowedList } from "./ui.js";
 import { number } from "./format.js";
 import Player from "./player.js";
@@ -135,7 +135,7 @@ function Sources({ value, onInput, problem }) {
 
 const FIELDS = ["name", "number", "logo", "guide_id", "enabled", "adult", "radio", "categories"];
 const EMPTY = { name: "", number: "", logo: "", guide_id: "", enabled: true, adult: false, radio: false, categories: [], sources: [] };
-const asGiven = (sources) => sources.filter((one) => one.link !== "").map((one) => (one.link !== undefined ? { link: one.link.trim() } : { kind: one.kind, value: one.value }));
+const asGiven = (sources) => sources.filter((one) => one.link !== "").map((one) => (one.link !== undefined ? { link: one.link.trim() } : { kind: one.kind, value: one.value, headers: one.headers }));
 
 function Editor({ id, categories, onClose, onDone }) {
   const form = useForm(EMPTY);
@@ -156,9 +156,9 @@ function Editor({ id, categories, onClose, onDone }) {
         return post("channels", { ...fields, sources: asGiven(values.sources) });
       }
       const changed = FIELDS.filter((name) => JSON.stringify(values[name]) !== JSON.stringify(kept[name]));
-      if (changed.length) await patch(`channels/${id}`, Object.fromEntries(changed.map((name) => [name, values[name]])), tag);
-      if (JSON.stringify(values.sources) !== JSON.stringify(kept.sources)) await put(`channels/${id}/sources`, asGiven(values.sources));
-      return true;
+      const given = Object.fromEntries(changed.map((name) => [name, values[name]]));
+      if (JSON.stringify(values.sources) !== JSON.stringify(kept.sources)) given.sources = asGiven(values.sources);
+      return patch(`channels/${id}`, given, tag);
     });
     if (done !== undefined) {
       note(t("saved"));
@@ -172,6 +172,7 @@ function Editor({ id, categories, onClose, onDone }) {
   const footer = html`${id && html`<${Button} icon="trash" kind="danger outline" label=${t("delete")} onClick=${erase} disabled=${!kept} />`}
     <span class="gap"></span><${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} /><${Submit} label=${t("save")} busy=${form.busy} disabled=${id && !kept} />`;
   const { field } = form;
+  const wrong = Object.entries(form.error?.fields ?? {}).find(([name]) => name.startsWith("sources"));
   return html`<${Dialog} wide=${true} title=${id ? t("channels.edit") : t("channels.new")} onClose=${onClose} onSubmit=${save} footer=${footer}>
     <${Trouble} error=${form.error} />
     <div class="grid"><${Text} label=${t("channels.name")} ...${field("name")} required />
@@ -181,7 +182,7 @@ function Editor({ id, categories, onClose, onDone }) {
     <div class="checks"><${Check} label=${t("channels.enabled")} ...${field("enabled")} /><${Check} label=${t("channels.adult")} ...${field("adult")} />
       <${Check} label=${t("channels.radio")} ...${field("radio")} /></div>
     <${Several} label=${t("channels.categories")} ...${field("categories")} options=${categories.map((one) => [one.id, one.name])} />
-    <${Sources} ...${field("sources")} />
+    <${Sources} ...${field("sources")} problem=${wrong && wrong[1]} />
     ${kept?.edited?.length > 0 && html`<p class="nothing">${t("channels.edited", { what: kept.edited.join(", ") })}</p>`}<//>`;
 }
 
@@ -222,7 +223,7 @@ function Filter({ filter, set, categories }) {
   return html`<search class="filter">
     <${Search} label=${t("channels.search")} value=${filter.q} onInput=${(q) => set({ q })} />
     <${Choice} hidden=${true} label=${t("channels.category")} value=${filter.category_id} onInput=${(one) => set({ category_id: one })}
-      options=${[["", t("channels.category.all")], ...categories.map((one) => [one.id, one.name])]} />
+      options=${[["", t("channels.category.all")], ["0", t("channels.category.none")], ...categories.map((one) => [one.id, one.name])]} />
     <${Choice} hidden=${true} label=${t("channels.kind")} value=${filter.kind} onInput=${(kind) => set({ kind })} options=${kinds} />
     <${Choice} hidden=${true} label=${t("channels.state")} value=${filter.state} onInput=${(state) => set({ state })} options=${states} /></search>`;
 }

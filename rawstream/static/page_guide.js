@@ -40,7 +40,7 @@ function Grid() {
     ${data && !data.items.length && html`<${Nothing} text=${t("guide.none")} />`}
     ${data?.items.length > 0 && html`<div class="guide" aria-busy=${busy ? "true" : undefined}>
       <div class="times" aria-hidden="true"><span></span><div>${marks.map((at) => html`<span key=${at}>${hour(at)}</span>`)}</div></div>
-      ${data.items.map((one) => html`<section key=${one.id ?? one.channel_id} aria-label=${one.name}><h3 class="clip" title=${one.name}>${one.name}</h3>
+      ${data.items.map((one) => html`<section key=${one.channel_id} aria-label=${one.name}><h3 class="clip" title=${one.name}>${one.name}</h3>
         <ul>${one.programmes.filter((each) => each.stop > start && each.start < end).map((each) => html`<${Programme} key=${each.start} one=${each} start=${start} end=${end} />`)}</ul></section>`)}</div>`}
     ${pages && html`<div class="pages"><${Button} icon="left" kind="secondary" label=${t("back")} disabled=${offset === 0} onClick=${() => setOffset(offset - PAGE)} />
       <span>${t("range", { from: offset + 1, to: Math.min(offset + PAGE, data.total), of: number(data.total) })}</span>
@@ -53,24 +53,31 @@ function Choose({ mapping, onClose, onDone }) {
   const found = useGet("guide/channels", { q, limit: 30 });
   const form = useForm({});
   const set = async (guide_id, auto) => {
-    const done = await form.send(() => put(`channels/${idOf(mapping)}/guide`, { guide_id, auto }));
+    const done = await form.send(() => put(`channels/${mapping.channel_id}/guide`, { guide_id, auto }));
     if (done !== undefined) onDone();
   };
-  const offer = (one, extra) => html`<li key=${one.guide_id}><button type="button" class="offer" onClick=${() => set(one.guide_id, false)}>
-    <span class="clip">${(one.names || []).join(" · ") || one.name || one.guide_id}</span><small class="clip">${one.guide_id}${extra}</small></button></li>`;
+  const offer = (id, name, extra) => html`<li key=${id}><button type="button" class="offer" onClick=${() => set(id, false)}>
+    <span class="clip">${name || id}</span><small class="clip">${id}${extra}</small></button></li>`;
   return html`<${Dialog} wide=${true} title=${t("guide.choose", { name: mapping.name })} onClose=${onClose}
     footer=${html`<${Button} kind="secondary" label=${t("guide.automatic")} onClick=${() => set(null, true)} />
       <${Button} kind="secondary" label=${t("guide.no_guide")} onClick=${() => set(null, false)} />`}>
     <${Trouble} error=${form.error || found.error} />
-    ${mapping.candidates?.length > 0 && html`<h3>${t("guide.candidates")}</h3><ul class="plain-list offers">${mapping.candidates.map((one) => offer(one, one.score === undefined ? "" : ` · ${Math.round(one.score)} %`))}</ul>`}
+    ${mapping.candidates.length > 0 && html`<h3>${t("guide.candidates")}</h3><ul class="plain-list offers">${mapping.candidates.map((one) => offer(one.guide_id, one.name, ` · ${one.score} %`))}</ul>`}
     <h3>${t("guide.all")}</h3><${Search} label=${t("guide.channels.search")} value=${q} onInput=${setQ} />
     ${found.busy && !found.data && html`<${Waiting} />`}
     ${found.data && !found.data.items.length && html`<${Nothing} text=${t("guide.channels.none")} />`}
-    <ul class="plain-list offers">${(found.data?.items ?? []).map((one) => offer(one, ""))}</ul><//>`;
+    <ul class="plain-list offers">${(found.data?.items ?? []).map((one) => offer(one.id, one.names.join(" · "), ""))}</ul><//>`;
 }
 
-const idOf = (mapping) => mapping.channel_id ?? mapping.id;
-const scoreKind = (mapping) => (mapping.manual ? "good" : mapping.score >= 90 ? "good" : mapping.score ? "warn" : "");
+/** What it has now, and how sure that is. */
+function Has({ mapping }) {
+  const { guide } = mapping;
+  if (!guide) return html`<span><${Badge} kind="warn">${t("guide.state.unmapped")}<//></span><span></span>`;
+  const sure = guide.manual || guide.score >= 90 ? "good" : "warn";
+  const rule = guide.manual ? t("guide.manual") : `${word("guide.rule", guide.rule)} · ${guide.score}`;
+  return html`<span class="clip" title=${guide.guide_id}>${guide.guide_id ? html`<${Icon} name="link" /> ${mapping.theirs || guide.guide_id}` : t("guide.no_guide")}</span>
+    <span><${Badge} kind=${sure}>${rule}<//></span>`;
+}
 
 function Mappings() {
   const [state, setState] = useState("all");
@@ -80,19 +87,18 @@ function Mappings() {
   const list = useChunks("guide/mappings", { q, state });
   const states = [["all", t("guide.state.all")], ["unmapped", t("guide.state.unmapped")], ["matched", t("guide.state.matched")], ["manual", t("guide.state.manual")]];
   const automatic = async (mapping) => {
-    if ((await attempt(() => put(`channels/${idOf(mapping)}/guide`, { guide_id: null, auto: true }), t("saved"))) !== undefined) list.reload();
+    if ((await attempt(() => put(`channels/${mapping.channel_id}/guide`, { guide_id: null, auto: true }), t("saved"))) !== undefined) list.reload();
   };
   const row = (mapping) => html`<div class="mapping"><strong class="clip" title=${mapping.name}>${mapping.name}</strong>
-    <span class="clip" title=${mapping.guide_id}>${mapping.guide_id ? html`<${Icon} name="link" /> ${mapping.guide_name || mapping.guide_id}` : html`<${Badge} kind="warn">${t("guide.state.unmapped")}<//>`}</span>
-    <span>${mapping.manual ? html`<${Badge} kind="good">${t("guide.manual")}<//>` : mapping.rule && html`<${Badge} kind=${scoreKind(mapping)}>${word("guide.rule", mapping.rule)}${mapping.score ? ` · ${Math.round(mapping.score)}` : ""}<//>`}</span>
-    <span class="tools">${mapping.manual && html`<${Button} icon="undo" text=${false} label=${t("guide.automatic.what", { name: mapping.name })} onClick=${() => automatic(mapping)} />`}
+    <${Has} mapping=${mapping} />
+    <span class="tools">${mapping.guide?.manual && html`<${Button} icon="undo" text=${false} label=${t("guide.automatic.what", { name: mapping.name })} onClick=${() => automatic(mapping)} />`}
       <${Button} icon="edit" text=${false} label=${t("guide.choose", { name: mapping.name })} onClick=${() => setChoosing(mapping)} /></span></div>`;
   return html`<div class="filter"><${Search} label=${t("channels.search")} value=${q} onInput=${setQ} />
       <${Choice} hidden=${true} label=${t("guide.state")} value=${state} onInput=${setState} options=${states} /></div>
     <div class="count"><span role="status">${t("channels.count", { n: number(list.total) })}</span></div>
     <${Trouble} error=${list.error} />
     ${list.loaded && !list.total && !list.error && html`<${Nothing} text=${t("channels.none")} />`}
-    <${WindowedList} list=${list} height=${height} row=${row} label=${t("guide.mapping")} id=${idOf} />
+    <${WindowedList} list=${list} height=${height} row=${row} label=${t("guide.mapping")} id=${(mapping) => mapping.channel_id} />
     ${choosing && html`<${Choose} mapping=${choosing} onClose=${() => setChoosing(null)} onDone=${() => { setChoosing(null); list.reload(); }} />`}`;
 }
 

@@ -228,8 +228,12 @@ export function Dialog({ title, onClose, children, footer, wide = false, onSubmi
   const id = useId();
   useLayoutEffect(() => {
     const before = document.activeElement;
-    dialog.current.showModal();
-    return () => before?.focus?.();
+    const shown = dialog.current;
+    shown.showModal();
+    return () => {
+      shown.close(); // as long as it is open, nothing else can have the focus
+      before?.focus?.();
+    };
   }, []);
   const submit = (event) => {
     event.preventDefault();
