@@ -32,6 +32,7 @@ from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
 from rawstream.api_guide import GuideOperations
 from rawstream.api_live import LiveOperations
+from rawstream.api_logos import LogoOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
@@ -39,6 +40,7 @@ from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
 from rawstream.errors import ConfigError, StateError
 from rawstream.events import EventBus
+from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_desk import GuideDesk
 from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub
@@ -46,6 +48,7 @@ from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
+from rawstream.logo_cache import LogoCache
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints, Site, read_site
 from rawstream.passwords import Passwords
@@ -156,12 +159,20 @@ class Worker:
             *CategoryOperations(self.store, self.catalogue).table(),
             *GuideOperations(self.store, self.catalogue, guides).table(),
             *LiveOperations(self.hub, self.accounts, self.operators, self.air, self.bus).table(),
+            *LogoOperations(self.store, self._logos()).table(),
         ]
         return OperatorEndpoints(
             self.operators,
             ApiEndpoints(self.operators, doorman, operations),
             PageEndpoints(self.operators, self._site),
         )
+
+    def _logos(self) -> LogoCache:
+        config = self.config
+        policy = FetchPolicy(config.engines, self._own_ports, config.fetch_networks)
+        cache = LogoCache(config.data, policy)
+        self._kept.push_async_callback(cache.close)
+        return cache
 
     async def _open_what_is_kept(self) -> None:
         """Store, accounts, line-up; the first admin. Raises StateError."""

@@ -35,7 +35,8 @@ function Inline({ value, label, onSave, kind = "" }) {
 function Logo({ channel }) {
   const [bad, setBad] = useState(false);
   if (!channel.logo || bad) return html`<span class="logo none" aria-hidden="true">${channel.name.slice(0, 1)}</span>`;
-  return html`<img class="logo" src=${address(`channels/${channel.id}/logo`, { of: channel.logo.slice(-24) })} alt="" loading="lazy" onError=${() => setBad(true)} />`;
+  const ours = channel.logo.startsWith("/logos/");
+  return html`<img class="logo" src=${ours ? new URL(channel.logo.slice(1), document.baseURI).href : address(`channels/${channel.id}/logo`, { of: channel.logo.slice(-24) })} alt="" loading="lazy" onError=${() => setBad(true)} />`;
 }
 
 function States({ channel }) {
