@@ -30,7 +30,9 @@ from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
 from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
+from rawstream.api_desk import DeskOperations
 from rawstream.api_guide import GuideOperations
+from rawstream.api_lists import ListOperations
 from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
 from rawstream.books import Books
@@ -158,6 +160,8 @@ class Worker:
             *ChannelOperations(self.store, self.catalogue, guides).table(),
             *CategoryOperations(self.store, self.catalogue).table(),
             *GuideOperations(self.store, self.catalogue, guides).table(),
+            *ListOperations(self.store, self.config, self.refresher).table(),
+            *DeskOperations(self.store, self.operators).table(),
             *LiveOperations(self.hub, self.accounts, self.operators, self.air, self.bus).table(),
             *LogoOperations(self.store, self._logos()).table(),
         ]
@@ -197,6 +201,7 @@ class Worker:
         self.refresher = Refresher(
             self.store, config, tell=lambda line: self._note("import", text=line)
         )
+        self.refresher.on_progress = self._tell_import
         if not any(account.admin for account in await self.store.accounts.accounts()):
             password = secrets.token_urlsafe(12)
             hashed = await self._passwords.hash(password)
@@ -214,7 +219,11 @@ class Worker:
         """A line of history, for the books and for who listens."""
         line = self.books.note(kind, **fields)
         if self.bus:
-            self.bus.publish("import" if kind == "import" else "history", dataclasses.asdict(line))
+            self.bus.publish("history", dataclasses.asdict(line))
+
+    def _tell_import(self, list_id: int, state: str, text: str) -> None:
+        if self.bus:
+            self.bus.publish("import", {"list_id": list_id, "state": state, "text": text})
 
     def _name_of(self, channel_id: str) -> str:
         return self.catalogue.current.names.get(int(channel_id), "")

@@ -117,6 +117,8 @@ ORDER = (
     "rest",
     "openapi",
     "api_accounts",
+    "api_lists",
+    "api_desk",
     "api_live",
     "api_channels",
     "api_categories",
