@@ -20,6 +20,7 @@ ORDER = (
     "errors",
     "config",
     "records",
+    "redaction",
     # formats
     "psi",
     "pictures",
