@@ -1,0 +1,248 @@
+"""The line-up and the guide in the dashboard: long lists, edits in their rows, order, mapping."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from guides import HOUR, add_guide, guide, show
+from playwright.async_api import Browser, expect
+from stage import Stage
+from test_dashboard import DESK, EVIL, PHONE, Operator, at, browser, first_password, made, operator
+
+from rawstream.playlist_import import import_playlist, read_list
+from rawstream.records import ListSource
+
+pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]
+__all__ = ["browser", "made"]
+
+
+def playlist(names: list[str]) -> bytes:
+    rows = ["#EXTM3U"]
+    for number, name in enumerate(names):
+        rows += [
+            f'#EXTINF:-1 tvg-chno="{number + 1}" group-title="Group {number % 3}",{name}',
+            f"acestream://{number:040x}",
+        ]
+    return "\n".join(rows).encode()
+
+
+async def fill(made: Stage, names: list[str]) -> None:
+    lineup = made.worker.store.lineup
+    number = await lineup.add_list(ListSource(0, "playlist", "/nowhere.m3u", enabled=False))
+    source = await lineup.list_source(number)
+    assert source is not None
+    await import_playlist(made.worker.store, source, *read_list([playlist(names)]))
+    await made.worker.catalogue.look()
+
+
+@pytest.fixture
+async def one(made: Stage, browser: Browser) -> AsyncIterator[Operator]:
+    async with operator(browser, at(made)) as logged_in:
+        await logged_in.get_in("admin", first_password(made))
+        yield logged_in
+
+
+def rows(one: Operator) -> Any:
+    return one.page.locator(".windowed [role=listitem]")
+
+
+async def names(one: Operator) -> list[str]:
+    found: list[str] = await one.page.locator(".channel .what button").all_text_contents()
+    return found
+
+
+async def test_ten_thousand_channels_are_drawn_as_they_are_seen(made: Stage, one: Operator) -> None:
+    await fill(made, [f"Channel {number}" for number in range(1, 10_001)])
+    await one.see("channels")
+    await expect(one.page.get_by_text("Channel 1", exact=True)).to_be_visible()
+    await expect(one.page.locator(".count")).to_contain_text("10,000")
+    assert await rows(one).count() < 60
+    await one.page.locator(".windowed").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    await expect(one.page.get_by_text("Channel 10000", exact=True)).to_be_visible()
+    assert await rows(one).count() < 60
+    # a frame while scrolling through it all, as this machine has time for
+    spent = await one.page.evaluate(
+        """async () => {
+          const list = document.querySelector('.windowed'), spent = [];
+          for (let at = 0; at < 60; at += 1) {
+            list.scrollTop = at * 9000;
+            const begun = performance.now();
+            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+            spent.push(performance.now() - begun);
+          }
+          return spent.sort((a, b) => a - b)[30];
+        }"""
+    )
+    assert spent < 500  # all rows at once take seconds
+    await one.page.get_by_role("searchbox").fill("nel 4711")
+    await expect(one.page.locator(".count")).to_contain_text("1 channel")
+    await expect(rows(one)).to_have_count(1)
+    await one.assert_sound()
+
+
+async def test_a_name_of_markup_is_only_a_name(made: Stage, one: Operator) -> None:
+    await fill(made, [EVIL, "Rai Uno"])
+    for page in ("channels", "guide", "overview"):
+        await one.see(page)
+    await one.see("guide")
+    await one.page.get_by_role("tab", name=one.says("guide.mapping")).click()
+    await expect(one.page.get_by_text(EVIL)).to_be_visible()
+    await one.see("channels")
+    await expect(one.page.get_by_text(EVIL)).to_be_visible()
+    await one.button("edit.what", name=EVIL).click()
+    await expect(one.field("channels.name")).to_have_value(EVIL)
+    await one.assert_accessible()
+    await one.assert_sound()
+
+
+async def test_names_are_edited_in_their_rows(made: Stage, one: Operator) -> None:
+    await fill(made, ["One", "Two"])
+    await one.see("channels")
+    await one.page.get_by_role("button", name=re.compile("^Name: Two")).click()
+    await one.field("channels.name").fill("Due")
+    await one.page.keyboard.press("Escape")
+    await expect(one.page.get_by_text("Two", exact=True)).to_be_visible()
+    await one.page.keyboard.press("Enter")  # the focus is back where it was
+    await one.field("channels.name").fill("Due")
+    await one.page.keyboard.press("Enter")
+    await expect(one.page.get_by_text("Due", exact=True)).to_be_visible()
+    kept = await made.worker.store.lineup.channels()
+    assert [channel.name for channel in kept] == ["One", "Due"]
+    assert "name" in kept[1].edited
+    await one.assert_sound()
+
+
+async def test_channels_are_put_in_order_by_pointer_and_by_keys(made: Stage, one: Operator) -> None:
+    await fill(made, ["A", "B", "C", "D"])
+    await one.see("channels")
+    await expect(rows(one)).to_have_count(4)
+    grip = one.page.locator(".grip")
+    start, end = await grip.nth(0).bounding_box(), await rows(one).nth(2).bounding_box()
+    assert start is not None and end is not None
+    await one.page.mouse.move(start["x"] + 8, start["y"] + 10)
+    await one.page.mouse.down()
+    await one.page.mouse.move(start["x"] + 8, end["y"] + end["height"] + 2, steps=5)
+    await expect(one.page.locator(".drop")).to_be_visible()
+    await one.page.mouse.up()
+    await expect(one.page.locator(".channel .what button").nth(2)).to_have_text("A")
+    assert await names(one) == ["B", "C", "A", "D"]
+    await grip.nth(3).focus()
+    await one.page.keyboard.press("ArrowUp")
+    await expect(one.page.locator(".channel .what button").nth(2)).to_have_text("D")
+    kept = await made.worker.store.lineup.channels()
+    assert [channel.name for channel in kept] == ["B", "C", "D", "A"]
+    await one.assert_sound()
+
+
+async def test_a_channel_is_made_with_sources_changed_and_deleted(
+    made: Stage, one: Operator
+) -> None:
+    await fill(made, ["One"])
+    await one.see("channels")
+    await one.button("channels.new").click()
+    await one.field("channels.name").fill("Mine")
+    await one.button("channels.source.add").click()
+    await one.page.get_by_role("textbox", name="Source 1").fill("nonsense")
+    await one.button("save").click()
+    await expect(one.page.locator(".sources .problem")).to_be_visible()
+    assert "422" in one.complaints.pop()
+    await one.page.get_by_role("textbox", name="Source 1").fill("a" * 40)
+    await one.button("save").click()
+    await expect(rows(one)).to_have_count(2)
+    await one.button("edit.what", name="Mine").click()
+    await one.page.get_by_label(one.says("channels.enabled"), exact=True).uncheck()
+    await one.button("save").click()
+    await expect(rows(one).nth(1)).to_contain_text(one.says("channels.disabled"))
+    await one.button("edit.what", name="Mine").click()
+    await one.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await one.page.get_by_role("dialog").last.get_by_role("button", name="Delete").last.click()
+    await expect(rows(one)).to_have_count(1)
+    await one.assert_sound()
+
+
+async def test_many_are_changed_at_once(made: Stage, one: Operator) -> None:
+    await fill(made, [f"C{number}" for number in range(6)])
+    await one.see("channels")
+    for name in ("C1", "C4"):
+        await one.page.get_by_label(one.says("channels.pick", name=name), exact=True).check()
+    await one.button("bulk.picked").click()
+    await one.field("bulk.what").select_option("disable")
+    await one.button("bulk.go").click()
+    await expect(one.page.locator(".row .badge", has_text="disabled")).to_have_count(2)
+    await one.button("bulk.all").click()
+    await one.field("bulk.what").select_option("renumber")
+    await one.field("bulk.start").fill("100")
+    await one.button("bulk.go").click()
+    await expect(one.page.locator(".inline.number").nth(5)).to_have_text("105")
+    await one.assert_sound()
+
+
+async def test_categories_are_made_named_ordered_and_merged(made: Stage, one: Operator) -> None:
+    await fill(made, ["A", "B", "C"])
+    await one.see("channels")
+    await one.button("channels.categories").click()
+    await one.field("categories.new").fill("Mine")
+    await one.button("add").click()
+    listed = one.page.locator(".categories input:not([type=checkbox])")
+    await expect(listed).to_have_count(4)
+    await one.button("up.what", name="Mine").click()
+    await expect(listed.nth(2)).to_have_value("Mine")
+    await one.button("categories.merge.what", name="Group 0").click()
+    await one.field("categories.into").select_option(label="Mine")
+    await one.button("categories.merge").click()
+    await expect(listed).to_have_count(3)
+    await listed.nth(0).fill("First")
+    await listed.nth(0).press("Enter")
+    await expect(one.button("delete.what", name="First")).to_be_visible()
+    await one.assert_accessible()
+    kept = await made.worker.store.lineup.categories()
+    assert {category.name for category in kept} == {"First", "Mine", "Group 2"}
+    await one.assert_sound()
+
+
+async def test_a_guide_is_found_chosen_and_shown(made: Stage, one: Operator) -> None:
+    await fill(made, ["Rai Uno", "Nobody knows"])
+    now = int(time.time()) // HOUR * HOUR
+    document = guide(
+        show("rai1.it", now, now + 2 * HOUR, "Tom & Jerry <3"),
+        show("other.it", now, now + 2 * HOUR, "Something"),
+        names=(("rai1.it", "Rai Uno"), ("other.it", "Altro")),
+    )
+    await add_guide(made.worker.store, document, now=now)
+    await made.worker.catalogue.look()
+    await one.see("guide")
+    await expect(one.page.locator(".programme")).to_have_count(1)
+    await expect(one.page.locator(".programme")).to_contain_text("Tom & Jerry <3")
+    await one.page.get_by_role("tab", name=one.says("guide.mapping")).click()
+    first = rows(one).nth(0)  # what has none comes first
+    await expect(first).to_contain_text("Nobody knows")
+    await expect(first).to_contain_text(one.says("guide.state.unmapped"))
+    await one.button("guide.choose", name="Nobody knows").click()
+    await one.page.get_by_role("dialog").get_by_role("searchbox").fill("altro")
+    await one.page.get_by_role("button", name="Altro").click()
+    chosen = rows(one).filter(has_text="Nobody knows")
+    await expect(chosen).to_contain_text(one.says("guide.manual"))
+    await one.page.get_by_role("tab", name=one.says("guide.grid")).click()
+    await expect(one.page.locator(".programme")).to_have_count(2)
+    await one.assert_accessible()
+    await one.assert_sound()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+async def test_full_pages_fit_and_are_accessible(made: Stage, browser: Browser, size: Any) -> None:
+    await fill(made, [f"{EVIL} a name that goes on and on {number}" for number in range(40)])
+    async with operator(browser, at(made), "it", viewport=size) as one:
+        await one.get_in("admin", first_password(made))
+        for page in ("channels", "guide"):
+            await one.see(page)
+            await one.assert_fits()
+            await one.assert_accessible()
+        await one.page.get_by_role("tab").nth(1).click()
+        await expect(rows(one).first).to_be_visible()
+        await one.assert_fits()
+        await one.assert_accessible()
+        await one.assert_sound()
