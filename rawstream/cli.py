@@ -146,7 +146,7 @@ def _tell_serving(worker: Worker) -> None:
     url = _url_of(worker)
     logger.info("rawstream %s answers at %s", __version__, url)
     logger.info("engines: %s", ", ".join(worker.config.engines) or "none; direct sources only")
-    logger.info("play %s/ace/getstream?id=CONTENT_ID · watch: curl %s/status", url, url)
+    logger.info("dashboard %s/ · play %s/ace/getstream?id=CONTENT_ID", url, url)
     if worker.first_password is not None:
         # on the terminal and not in the log: this is the one time it is shown
         print(f"account admin, password {worker.first_password} (shown this once)", flush=True)
@@ -216,7 +216,8 @@ def _tell_demo(worker: Worker, contents: Sequence[SimContent], accounts: DemoAcc
     print("For players that take a list (M3U):")
     print(f"  {url}/get.php?username=demo&password={password}&type=m3u_plus&output=ts")
     print("  the same as HLS, for Apple's devices and smart TVs: output=m3u8\n")
-    print(f"The operator is admin, password {accounts.admin_password}")
+    print("The dashboard, in a browser:")
+    print(f"  {url}/   user admin   password {accounts.admin_password}\n")
     print(f"Who watches what:  curl {url}/status")
     if worker.config.host in _EVERYWHERE:
         print("On another device put this machine's address in place of 127.0.0.1.")

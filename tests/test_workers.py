@@ -17,7 +17,7 @@ import pytest
 from stage import PATIENCE_SECONDS, Player, quick_contents, until
 
 from rawstream.config import Config, Timeouts
-from rawstream.errors import ConfigError, StateError
+from rawstream.errors import ConfigError, StateError, ViewerError
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.simulator import EngineSimulator
 from rawstream.store import Store
@@ -220,3 +220,22 @@ async def test_a_full_disk_does_not_break_the_end(
     ]
     async with working(config(tmp_path)):
         pass  # the directory is free again
+
+
+async def test_the_first_start_alone_has_a_password_and_a_link(tmp_path: Path) -> None:
+    first = Worker(config(tmp_path))
+    await first.start()
+    try:
+        assert first.first_password is not None and first.first_link is not None
+        session = await first.operators.accept(first.first_link)
+        assert session
+        with pytest.raises(ViewerError):
+            await first.operators.accept(first.first_link)
+    finally:
+        await first.stop()
+    second = Worker(config(tmp_path))
+    await second.start()
+    try:
+        assert (second.first_password, second.first_link) == (None, None)
+    finally:
+        await second.stop()
