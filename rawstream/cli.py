@@ -216,8 +216,7 @@ def _tell_demo(worker: Worker, contents: Sequence[SimContent], accounts: DemoAcc
     print("For players that take a list (M3U):")
     print(f"  {url}/get.php?username=demo&password={password}&type=m3u_plus&output=ts")
     print("  the same as HLS, for Apple's devices and smart TVs: output=m3u8\n")
-    print("The dashboard, in a browser:")
-    print(f"  {url}/   user admin   password {accounts.admin_password}\n")
+    print(f"Dashboard, in a browser: {url}/ user admin, password {accounts.admin_password}")
     print(f"Who watches what:  curl {url}/status")
     if worker.config.host in _EVERYWHERE:
         print("On another device put this machine's address in place of 127.0.0.1.")
