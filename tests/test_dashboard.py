@@ -336,3 +336,24 @@ async def test_what_has_not_changed_is_not_sent_again(made: Stage, browser: Brow
             ".map(one => one.transferSize)"
         )
         assert len(files) > 10 and sum(files) == 0
+
+
+async def test_the_watch_over_pages_sees_what_it_watches_for(made: Stage, browser: Browser) -> None:
+    if not AXE.is_file():
+        missing("axe-core, which tests/clients-js/package.json names,")
+    async with operator(browser, at(made)) as one:
+        await one.page.goto(f"{one.base}/login")
+        await expect(one.field("login.username")).to_be_visible()
+        await one.page.evaluate("document.querySelector('main').append(new Image())")
+        with pytest.raises(AssertionError, match="image-alt"):
+            await one.assert_accessible()
+        await one.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), "
+            "{textContent: 'window.pwned = 1'}))"
+        )
+        await one.page.wait_for_function("() => window.violations?.length")
+        assert await one.page.evaluate("window.pwned") is None
+        assert any("Content Security Policy" in text for text in one.complaints)
+        await one.page.evaluate("document.querySelector('main').style.width = '5000px'")
+        with pytest.raises(AssertionError, match="too wide"):
+            await one.assert_fits()
