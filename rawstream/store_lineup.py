@@ -6,11 +6,11 @@ what an import is (`store_import`).
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,9 +19,11 @@ from rawstream.errors import ConfigError, StateError
 from rawstream.lineup_rows import (
     INSERT_CATEGORY,
     INSERT_SOURCE,
+    Parts,
     category_of,
     category_rows,
     channel_columns,
+    channel_of,
     channels_of,
     facts_text,
     list_of,
@@ -72,6 +74,21 @@ def read_names(path: Path) -> list[Named]:
         return [Named(*row) for row in connection.execute(_NAMES)]
 
 
+def read_channels(connection: sqlite3.Connection, *, retired: bool) -> list[Channel]:
+    """`LineupStore.channels`, a row at a time: tens of thousands of rows at once are what collects
+    garbage, and that holds up the loop whatever thread it is done in.
+    """
+    where = "" if retired else "WHERE retired_at IS NULL"
+    sources = Parts(connection, "channel_sources")
+    categories = Parts(connection, "channel_categories")
+    found = [
+        channel_of(row, sources.of(row["id"]), categories.of(row["id"]))
+        for row in connection.execute(f"SELECT * FROM channels {where} ORDER BY id")
+    ]
+    found.sort(key=attrgetter("position", "id"))
+    return found
+
+
 class LineupStore:
     """Channels, categories, lists."""
 
@@ -82,13 +99,7 @@ class LineupStore:
 
     async def channels(self, *, retired: bool = False) -> list[Channel]:
         """In the order of the line-up; those taken off it only if asked for."""
-        where = "" if retired else "WHERE retired_at IS NULL"
-        rows = await self._db.read(f"SELECT * FROM channels {where} ORDER BY position, id")
-        sources = await self._db.read("SELECT * FROM channel_sources ORDER BY channel_id, place")
-        categories = await self._db.read(
-            "SELECT * FROM channel_categories ORDER BY channel_id, place"
-        )
-        return await asyncio.to_thread(channels_of, rows, sources, categories)
+        return await self._db.look(lambda connection: read_channels(connection, retired=retired))
 
     async def names(self) -> list[Named]:
         """Of the live channels of the line-up, what guides are matched by."""
