@@ -377,7 +377,7 @@ class GuideIndex:
         sure = self.match(guide_id, names)
         first = sure.guide_id if sure is not None else None
         found = {sure.guide_id: sure.score} if sure is not None else {}
-        texts = [text for text, _ in self._likenesses]
+        texts, positions = self._likenesses
         for name in dict.fromkeys(filter(None, (*names, guide_id))):
             alike = process.extract(
                 _likeness(name),
@@ -387,24 +387,21 @@ class GuideIndex:
                 limit=limit,
             )
             for _text, ratio, at in alike:
-                channel = self._ids[self._likenesses[at][1]]
+                channel = self._ids[positions[at]]
                 if channel != first:
                     found[channel] = max(found.get(channel, 0), min(int(ratio), 99))
         ranked = sorted(found.items(), key=lambda one: (one[0] != first, -one[1], one[0]))
         return ranked[:limit]
 
     @cached_property
-    def _likenesses(self) -> list[tuple[str, int]]:
+    def _likenesses(self) -> tuple[list[str], list[int]]:
         """The names of all channels, and the positions of these."""
-        return [
-            (_likeness(entry.text), entry.position)
-            for entries in self._by_name.values()
-            for entry in entries
-        ] + [
-            (_likeness(entry.text), entry.position)
-            for entries in self._by_folded_id.values()
-            for entry in entries
+        entries = [
+            entry
+            for found in (*self._by_name.values(), *self._by_folded_id.values())
+            for entry in found
         ]
+        return [_likeness(one.text) for one in entries], [one.position for one in entries]
 
     def _by_normalised_name(self, asked: Sequence[tuple[str, Name]], country: str) -> Match | None:
         for text, name in asked:

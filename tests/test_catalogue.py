@@ -187,3 +187,33 @@ async def test_a_change_that_cannot_be_taken_in_does_not_end_the_looking(
     await asyncio.gather(watching, return_exceptions=True)
     await other.close()
     await store.close()
+
+
+async def test_who_looks_sees_his_change_whoever_else_is_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await Store.open(tmp_path)
+    catalogue = LiveCatalogue(store)
+    read, reading, go_on = store.lineup.channels, asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> list[Channel]:
+        found = await read()
+        monkeypatch.setattr(store.lineup, "channels", read)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    try:
+        await store.lineup.add_channel(Channel(1, "One"))
+        monkeypatch.setattr(store.lineup, "channels", slowly)
+        other = asyncio.create_task(catalogue.look())
+        await reading.wait()
+        await store.lineup.set_channel(Channel(1, "Uno"))
+        mine = asyncio.create_task(catalogue.look())
+        await asyncio.sleep(0)
+        go_on.set()
+        await mine
+        await other
+        assert [one.name for one in catalogue.current.channels] == ["Uno"]
+    finally:
+        await store.close()

@@ -422,3 +422,27 @@ async def test_who_leaves_while_waiting_for_his_turn_leaves_no_transaction_open(
         await transaction.execute("INSERT INTO settings VALUES ('kept', 'yes')")
     await db.close()
     assert _kept(path) == "yes"
+
+
+async def test_a_look_is_of_one_moment_and_writes_nothing(tmp_path: Path) -> None:
+    db = await Database.open(tmp_path / FILE_NAME)
+    begun, written = threading.Event(), threading.Event()
+
+    def count(connection: sqlite3.Connection) -> list[int]:
+        select = "SELECT count(*) FROM settings"
+        first = connection.execute(select).fetchone()[0]
+        begun.set()
+        assert written.wait(10)
+        return [first, connection.execute(select).fetchone()[0]]
+
+    try:
+        looking = asyncio.ensure_future(db.look(count))
+        await asyncio.to_thread(begun.wait, 10)
+        async with db.write() as transaction:
+            await transaction.execute("INSERT INTO settings VALUES ('a', 'b')")
+        written.set()
+        assert await looking == [0, 0]
+        with pytest.raises(StateError):
+            await db.look(lambda connection: connection.execute("DELETE FROM settings"))
+    finally:
+        await db.close()
