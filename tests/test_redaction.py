@@ -169,5 +169,5 @@ def test_the_filter_redacts_tracebacks_and_stacks() -> None:
 
 
 def test_a_mistake_in_a_format_is_written_and_stops_nobody() -> None:
-    text = logged(lambda log: log.error("%d of %d", "token=abc"))
+    text = logged(lambda log: log.error("%d of %d", "token=abc"))  # noqa: PLE1206 - it is the mistake
     assert "%d of %d" in text and "abc" not in text
