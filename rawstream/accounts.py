@@ -597,11 +597,6 @@ class Accounts:
             self._kick(lease, now)
         return len(kicked)
 
-    def kick_from(self, lease: Lease, now: float) -> None:
-        """A stream was ended by the operator: its player can't come back to it at once."""
-        until = now + self._config.timeouts.superseded_seconds
-        self._refusals[lease.key, lease.channel] = _Refusal(until)
-
     def _kick(self, lease: Lease, now: float) -> None:
         until = now + self._config.timeouts.superseded_seconds
         self._refusals[lease.key, lease.channel] = _Refusal(until)

@@ -49,13 +49,11 @@ class Books:
 
     def note(
         self, kind: str, *, account: str = "", channel: str = "", address: str = "", text: str = ""
-    ) -> Activity:
+    ) -> None:
         """A line of history, now. `channel`: its id."""
         if channel:
             channel = f"{channel} {self._name_of(channel)}".rstrip()
-        line = Activity(int(self._clock()), kind, account, channel, address, text)
-        self._store.note(line)
-        return line
+        self._store.note(Activity(int(self._clock()), kind, account, channel, address, text))
 
     def learnt(self, ref: ContentRef, infohash: str) -> None:
         """What a content's canonical infohash is."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
@@ -335,22 +335,6 @@ class LiveChannel:
         self.mux.add(viewer)
         if exchange.gone:
             self._left(viewer)
-
-    def kick(self, viewer_id: int) -> Lease | None:
-        """End one viewer's stream, however he watches. His lease if he has one. Raises KeyError:
-        nobody here has this id.
-        """
-        for viewer in self.mux:
-            if viewer.id == viewer_id:
-                lease = self._leases.get(viewer)
-                self._cut(viewer)
-                return lease
-        watcher = self.packager.watchers.numbered(viewer_id) if self.packager is not None else None
-        if watcher is None or self.packager is None:
-            raise KeyError(viewer_id)
-        lease = watcher.lease
-        self.packager.watchers.cut(watcher)
-        return cast("Lease | None", lease)
 
     def _cut(self, viewer: Viewer) -> None:
         """End one viewer's stream at once; his lease has been withdrawn."""

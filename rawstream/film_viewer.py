@@ -55,6 +55,7 @@ class FilmViewer:
 
     __slots__ = (
         "_answered",
+        "_lease",
         "_mark",
         "_sink",
         "_writable",
@@ -69,7 +70,6 @@ class FilmViewer:
         "id",
         "joined_at",
         "last_error",
-        "lease",
         "part",
         "port",
         "position",
@@ -99,7 +99,7 @@ class FilmViewer:
         self.address, self.port = request.peer[0], request.peer[1]
         self.user_agent = request.headers.get("user-agent", "")[:200]
         self.joined_at = time.monotonic()
-        self.lease = lease
+        self._lease = lease
         self.held = True  # nothing was answered yet
         self._answered = False
         self.gone: Callable[[], object] = lambda: None  # ends his task
@@ -129,8 +129,8 @@ class FilmViewer:
         self.exchange.on_resumed = self._writable.set
         self._wrote_at = now
         self._mark = (now, 0)
-        if self.lease is not None:
-            self.lease.started(self.cut, now)
+        if self._lease is not None:
+            self._lease.started(self.cut, now)
 
     @property
     def paused(self) -> bool:
@@ -190,8 +190,8 @@ class FilmViewer:
 
     def end(self) -> None:
         """He is gone; a second call does nothing."""
-        if self.lease is not None:
-            self.lease.ended(self.sent)
+        if self._lease is not None:
+            self._lease.ended(self.sent)
 
     def snapshot(self, now: float) -> FilmViewerSnapshot:
         length = self.part.head.length if self.part is not None else None

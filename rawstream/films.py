@@ -481,14 +481,6 @@ class Films:
 
     # -- once in a while, and the end --------------------------------------------------------------
 
-    def kick(self, viewer_id: int) -> Lease | None:
-        """End the stream of the viewer with this id; his lease, if he has one. Raises KeyError."""
-        for viewer in self._viewers:
-            if viewer.id == viewer_id:
-                viewer.cut()
-                return viewer.lease
-        raise KeyError(viewer_id)
-
     def tick(self, now: float) -> None:
         """Some times a second: the end of each linger."""
         for file in list(self._open):

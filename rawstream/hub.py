@@ -399,19 +399,6 @@ class ChannelHub:
             ways=channel.sources,
         )
 
-    def on_air(self, key: str) -> LiveChannel | None:
-        """The channel that is shown under this key."""
-        return next((one for one in self._channels if one.key == key), None)
-
-    def kick(self, viewer_id: int) -> Lease | None:
-        """End the stream of the viewer with this id; his lease, if he has one. Raises KeyError."""
-        for channel in self._channels:
-            try:
-                return channel.kick(viewer_id)
-            except KeyError:
-                continue
-        return self.films.kick(viewer_id)
-
     def _find(self, ref: ContentRef) -> LiveChannel | None:
         channel = self._by_ref.get(ref)
         if channel is None:

@@ -91,18 +91,10 @@ class Refresher:
         self._failures: dict[int, int] = {}
         self._failed_at: dict[int, float] = {}
         self._wake = asyncio.Event()
-        self._asked: set[int] = set()  # lists that an operator wants read now
-        # told of a list, what becomes of it ("running", "done", "failed"), and a line about that
-        self.on_progress: Callable[[int, str, str], None] = lambda _list, _state, _line: None
         self.running: int | None = None  # the list that has its turn
 
     def wake(self) -> None:
         """Lists were changed: look again."""
-        self._wake.set()
-
-    def ask(self, list_id: int) -> None:
-        """Read this list as soon as it can have its turn, whatever its interval says."""
-        self._asked.add(list_id)
         self._wake.set()
 
     async def watch(self) -> None:
@@ -125,8 +117,7 @@ class Refresher:
         """
         for source in await self._store.lineup.lists():
             due = self._due(source)
-            if source.id in self._asked or (due is not None and due <= self._clock()):
-                self._asked.discard(source.id)
+            if due is not None and due <= self._clock():
                 await self._refresh(source)
         after = [
             due
@@ -146,14 +137,12 @@ class Refresher:
 
     async def _refresh(self, source: ListSource) -> None:
         self.running = source.id
-        self.on_progress(source.id, "running", "")
         try:
             outcome = await self._run(self._config, source.id)
         finally:
             self.running = None
         name = source.name or f"{source.kind} {source.id}"
         self._tell(f"{name}: {outcome.text}")
-        self.on_progress(source.id, "done" if outcome.ok else "failed", outcome.text)
         if outcome.ok:
             self._failures.pop(source.id, None)
             self._failed_at.pop(source.id, None)

@@ -75,27 +75,19 @@ class Operators:
 
     def _good(self, secret: str, kind: str) -> Operator | None:
         credential = self._by_digest.get(digest_of(secret))
-        if credential is None or credential.kind != kind or not self._is_good(credential):
+        if credential is None or credential.kind != kind:
+            return None
+        if credential.expires_at is not None and credential.expires_at <= self._calendar():
             return None
         account = self._accounts.by_id(credential.account_id)
-        return Operator(account, credential) if account is not None else None
-
-    def _is_good(self, credential: Credential) -> bool:
-        if self._by_digest.get(credential.digest) is None:
-            return False
-        if credential.expires_at is not None and credential.expires_at <= self._calendar():
-            return False
-        account = self._accounts.by_id(credential.account_id)
         if account is None or not self._is_admin(account):
-            return False
-        return not credential.mark or credential.mark == _mark(account)
+            return None
+        if credential.mark and credential.mark != _mark(account):
+            return None
+        return Operator(account, credential)
 
     def _is_admin(self, account: Account) -> bool:
         return account.admin and self._accounts.status_of(account) == "Active"
-
-    def is_good(self, operator: Operator) -> bool:
-        """Whether he may still do what he could when he asked: for what lasts."""
-        return self._is_good(operator.credential)
 
     # -- in and out --
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -225,8 +225,6 @@ async def _perform(
     if operation.current is not None:
         await _check_match(operation, call)
     result = await operation.handler(call)
-    if operation.raw:
-        return cast("Response | None", result)  # its own answer, or a stream it has begun
     if result is None or isinstance(result, Response):
         return Response(204, headers=_NO_STORE) if operation.answer is None else result
     return _answer(operation, result, request)

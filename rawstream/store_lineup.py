@@ -332,13 +332,6 @@ class LineupStore:
                 (now, error, error, now, result, etag, last_modified, list_id),
             )
 
-    async def forget_validators(self, list_id: int) -> None:
-        """The next refresh takes the document whether it has changed or not."""
-        async with self._db.write() as transaction:
-            await transaction.execute(
-                "UPDATE lists SET etag = '', last_modified = '' WHERE id = ?", (list_id,)
-            )
-
     async def overdue(self, source: ListSource, now: int) -> bool:
         """Whether a list has channels that its next import would retire."""
         rows = await self._db.read(

@@ -61,9 +61,6 @@ class Supply:
         self._timeouts = timeouts
         # -- the source --
         self._sources: Sequence[Source] = ()
-        self._current: Source | None = None  # what the feed in use came from
-        self._passed_over: Source | None = None  # at the next look for one
-        self._asked_to_leave = ""
         self.feed: Feed | None = None
         self._spare: Feed | None = None
         self._spare_until = 0.0
@@ -98,19 +95,6 @@ class Supply:
     def set_sources(self, sources: Sequence[Source]) -> None:
         """More ways to the content have become known: for the next time one is looked for."""
         self._sources = sources
-
-    def leave_source(self, *, next_source: bool = False) -> bool:
-        """The operator wants another session, or another source; viewers stay. Whether there was
-        one to leave.
-        """
-        if self.feed is None:
-            return False
-        self._asked_to_leave = "another source" if next_source else "a new session"
-        if next_source:
-            if self.feed.engine is not None:
-                self._avoid.append(self.feed.engine)
-            self._passed_over = self._current
-        return True
 
     async def close(self) -> None:
         """Leave every source; returns when their sessions are stopped or their time is over."""
@@ -194,7 +178,6 @@ class Supply:
         `claim` raises.
         """
         feed = await self._start_feed(source, avoid)
-        self._current = source
         if self._deadline is not None and source.yields(avoid) is not None:
             most = (
                 2 * self._timeouts.silence_act_seconds
@@ -305,10 +288,6 @@ class Supply:
         while True:
             await asyncio.wait({feed.ended}, timeout=timeouts.silence_look_seconds / 4)
             now = time.monotonic()
-            if self._asked_to_leave:
-                asked, self._asked_to_leave = self._asked_to_leave, ""
-                feed.gone = True  # the same URL is not what was wanted
-                return self._must_go(feed, f"the operator asked for {asked}")
             if feed.ended.done():
                 ending, reason = feed.ended.result()
                 return self._must_go(feed, f"the source ended ({reason or ending.value})")
@@ -421,10 +400,7 @@ class Supply:
         """New session, next engine, next source; then a pause and again, best first."""
         last: UpstreamError | None = None
         while True:
-            passed_over, self._passed_over = self._passed_over, None
             for source in self._sources:
-                if source is passed_over and len(self._sources) > 1:
-                    continue
                 while True:
                     left = self._time_left(last)
                     seconds, most = self._start_patience()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import math
 import resource
@@ -25,15 +24,11 @@ from typing import cast
 import uvloop
 
 from rawstream.accounts import Accounts
-from rawstream.air import Air
 from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
 from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
-from rawstream.api_desk import DeskOperations
 from rawstream.api_guide import GuideOperations
-from rawstream.api_lists import ListOperations
-from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
@@ -41,7 +36,6 @@ from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
 from rawstream.errors import ConfigError, StateError
-from rawstream.events import EventBus
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_desk import GuideDesk
 from rawstream.hls_face import HlsEndpoints
@@ -80,8 +74,6 @@ class Worker:
         self.accounts: Accounts
         self.catalogue: LiveCatalogue
         self.operators: Operators
-        self.bus = EventBus()
-        self.air: Air
         self.refresher: Refresher
         self.books: Books
         self.first_password: str | None = None  # of the admin made at the first start
@@ -108,12 +100,6 @@ class Worker:
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         try:
             await self._open_what_is_kept()
-            self.air = Air(
-                self.hub,
-                self.bus,
-                started_at=self.started_at,
-                connections=lambda: len(self.server.connections),
-            )
             players = self._players()
             self._kept.callback(players.xtream.close)
             self.server.handler = Router(
@@ -134,7 +120,6 @@ class Worker:
                 asyncio.create_task(self._tick_accounts(), name="account ticks"),
                 asyncio.create_task(self.refresher.watch(), name="list refresh"),
                 asyncio.create_task(self.books.watch(), name="books"),
-                asyncio.create_task(self.air.watch(), name="looks at what is on air"),
             ]
         except BaseException:
             await self.stop(grace_seconds=0.01)
@@ -160,9 +145,6 @@ class Worker:
             *ChannelOperations(self.store, self.catalogue, guides).table(),
             *CategoryOperations(self.store, self.catalogue).table(),
             *GuideOperations(self.store, self.catalogue, guides).table(),
-            *ListOperations(self.store, self.config, self.refresher).table(),
-            *DeskOperations(self.store, self.operators).table(),
-            *LiveOperations(self.hub, self.accounts, self.operators, self.air, self.bus).table(),
             *LogoOperations(self.store, self._logos()).table(),
         ]
         return OperatorEndpoints(
@@ -194,14 +176,13 @@ class Worker:
         self.operators = Operators(self.store.credentials, self.accounts)
         self.books = Books(self.store, self.accounts, name_of=self._name_of)
         self._kept.push_async_callback(self._close_books)
-        self.accounts.on_activity = self._note
+        self.accounts.on_activity = self.books.note
         for (kind, value), infohash in (await self.store.known_infohashes()).items():
             self.hub.pool.learn(ContentRef(cast(Kind, kind), value), infohash)
         self.hub.pool.on_learnt = self.books.learnt
         self.refresher = Refresher(
-            self.store, config, tell=lambda line: self._note("import", text=line)
+            self.store, config, tell=lambda line: self.books.note("import", text=line)
         )
-        self.refresher.on_progress = self._tell_import
         if not any(account.admin for account in await self.store.accounts.accounts()):
             password = secrets.token_urlsafe(12)
             hashed = await self._passwords.hash(password)
@@ -214,16 +195,6 @@ class Worker:
             assert first is not None, "it was just made"
             self.first_link = await self.operators.invite(first)
         await self.catalogue.look()
-
-    def _note(self, kind: str, **fields: str) -> None:
-        """A line of history, for the books and for who listens."""
-        line = self.books.note(kind, **fields)
-        if self.bus:
-            self.bus.publish("history", dataclasses.asdict(line))
-
-    def _tell_import(self, list_id: int, state: str, text: str) -> None:
-        if self.bus:
-            self.bus.publish("import", {"list_id": list_id, "state": state, "text": text})
 
     def _name_of(self, channel_id: str) -> str:
         return self.catalogue.current.names.get(int(channel_id), "")
@@ -282,7 +253,6 @@ class Worker:
 
     async def _stop(self, grace_seconds: float | None) -> None:
         grace = self.config.timeouts.shutdown_seconds if grace_seconds is None else grace_seconds
-        self.bus.close()
         channels = asyncio.create_task(self.hub.close(), name="end of channels")
         cut = await self.server.shutdown(grace)
         if cut:
