@@ -597,6 +597,15 @@ class Accounts:
             self._kick(lease, now)
         return len(kicked)
 
+    def kick_stream(self, lease: Lease, now: float) -> int:
+        """As `kick`, of this stream and the others of the same player on the same channel: a film
+        is many, and a box that was cut opens the next one at once.
+        """
+        own = [one for one in self._own.get(lease.key, ()) if one.channel == lease.channel]
+        for one in own:
+            self._kick(one, now)
+        return len(own)
+
     def _kick(self, lease: Lease, now: float) -> None:
         until = now + self._config.timeouts.superseded_seconds
         self._refusals[lease.key, lease.channel] = _Refusal(until)

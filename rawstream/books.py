@@ -46,6 +46,8 @@ class Books:
         self._bytes: Counter[int] = Counter()
         self._learnt: dict[tuple[str, str], str] = {}
         self._writing = asyncio.Lock()
+        # told of each line
+        self.on_note: Callable[[Activity], None] = lambda _activity: None
 
     def note(
         self, kind: str, *, account: str = "", channel: str = "", address: str = "", text: str = ""
@@ -53,7 +55,9 @@ class Books:
         """A line of history, now. `channel`: its id."""
         if channel:
             channel = f"{channel} {self._name_of(channel)}".rstrip()
-        self._store.note(Activity(int(self._clock()), kind, account, channel, address, text))
+        activity = Activity(int(self._clock()), kind, account, channel, address, text)
+        self._store.note(activity)
+        self.on_note(activity)
 
     def learnt(self, ref: ContentRef, infohash: str) -> None:
         """What a content's canonical infohash is."""

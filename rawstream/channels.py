@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
@@ -29,6 +29,7 @@ from rawstream.viewer import Viewer, ViewerSnapshot
 logger = logging.getLogger(__name__)
 
 _RELEASED_PER_TURN = 64  # held viewers let in per turn of the loop
+_IDS_REMEMBERED = 16  # of the line-up's channels that are one content
 
 Headers = Sequence[tuple[str, str]]
 
@@ -95,6 +96,19 @@ class ChannelSnapshot:
     codecs: tuple[str, ...]
     playback_session_id: str | None
     stat_path: str | None
+    viewer_count: int = 0  # also where `viewers` is left out
+    channel_ids: tuple[int, ...] = ()  # of the line-up: those it was asked for as
+
+
+class LadderStep(NamedTuple):
+    """What a channel does when its source fails. `rung`: lost (why), same url, session, engine,
+    source (what is tried), failed (why), back (with what).
+    """
+
+    key: str
+    name: str
+    rung: str
+    text: str
 
 
 class Lease(Protocol):
@@ -107,6 +121,15 @@ class Lease(Protocol):
         """He is gone, was refused, or the channel is over; `sent` bytes were his. May be told
         twice, the first counts.
         """
+
+
+class Spectator(NamedTuple):
+    """One who watches, as he can be sent away. `lease` None: he needed no leave."""
+
+    address: str
+    user_agent: str
+    lease: object | None
+    cut: Callable[[], None]
 
 
 class Waiting:
@@ -184,12 +207,16 @@ class LiveChannel:
         self._viewer_id = viewer_id
         # who takes those who wait, if this turns out to be a film
         self.on_film: Callable[[Sequence[Waiting]], None] | None = None
+        # told of what the ladder does
+        self.on_ladder: Callable[[LadderStep], None] = lambda _step: None
         # -- state --
         self.state = ChannelState.IDLE
         self.since = time.monotonic()
         self._empty_since: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._former: set[asyncio.Task[None]] = set()  # cancelled, and not over yet
         self._ending: asyncio.Task[None] | None = None
+        self._ids: dict[int, None] = {}  # what the line-up calls it
         # -- viewers --
         self.waiting: deque[Waiting] = deque()
         self._leases: dict[Viewer, Lease] = {}
@@ -202,6 +229,7 @@ class LiveChannel:
             on_entry_point=self._on_entry_point,
         )
         self.supply = Supply(self, self.mux, timeouts)
+        self.supply.on_step = self._tell_step
         self.packager: Packager | None = None  # while somebody wants HLS
         # -- counters --
         self._hls_bytes_out = 0  # of packagers that are over
@@ -229,7 +257,76 @@ class LiveChannel:
         self._move(ChannelState.STARTING)
         self._task = asyncio.create_task(self._run(), name=f"channel {self.key}")
 
+    def note_id(self, channel_id: int) -> None:
+        """It was asked for as this channel of the line-up."""
+        if channel_id and len(self._ids) < _IDS_REMEMBERED:
+            self._ids[channel_id] = None
+
+    def _tell_step(self, rung: str, text: str) -> None:
+        self.on_ladder(LadderStep(self.key, self.name, rung, text))
+
+    # -- what the operator does --------------------------------------------------------------------
+
+    def restart(self, *, onward: bool = False) -> None:
+        """Leave the source, and look for one as at the start: the best first, or `onward` the one
+        behind it. Viewers keep their connections. A channel that nobody wants ends.
+        """
+        assert self.running, "a channel that is over can't be begun again"
+        if not self.wanted:
+            self.stop()
+            return
+        self.supply.on_step("lost", "left by the operator")
+        self._begin_again(onward=onward)
+
+    async def move(self) -> bool:
+        """Go on from another engine. False: none takes it, and it stays where it is."""
+        feed, engine = self.supply.feed, self.engine
+        if self.state is not ChannelState.LIVE or feed is None or engine is None:
+            return False
+        try:
+            other = await self.supply.start_elsewhere(engine)
+        except UpstreamError as error:
+            logger.info("channel %s stays on %s: %s", self.label, engine.url, error)
+            return False
+        if self.state is not ChannelState.LIVE or self.supply.feed is not feed:
+            self.supply.discard(other)
+            return False
+        self.supply.on_step("lost", f"{feed.label}: is to be left")
+        self._begin_again(feed=other)
+        return True
+
+    def _begin_again(self, *, onward: bool = False, feed: Feed | None = None) -> None:
+        former = self._task
+        assert former is not None, "it was begun"
+        self.supply_lost()
+        former.cancel()
+        self._former.add(former)
+        former.add_done_callback(self._former.discard)
+        self.supply.drop()
+        if feed is not None:
+            self.supply.follow(feed)
+        self._task = asyncio.create_task(self._run_again(onward), name=f"channel {self.key}, again")
+
+    async def _run_again(self, onward: bool) -> None:
+        if self._former:
+            await asyncio.wait(set(self._former))
+        await self._run(again=True, onward=onward)
+
     # -- viewers -----------------------------------------------------------------------------------
+
+    def find_viewer(self, viewer_id: int) -> Spectator | None:
+        """One who watches, over whichever protocol."""
+        for viewer in self.mux:
+            if viewer.id == viewer_id:
+                lease = self._leases.get(viewer)
+                cut = partial(self._cut, viewer)
+                return Spectator(viewer.address, viewer.user_agent, lease, cut)
+        watchers = self.packager.watchers if self.packager is not None else None
+        watcher = watchers.numbered(viewer_id) if watchers is not None else None
+        if watchers is None or watcher is None:
+            return None
+        key, cut = watcher.key, partial(watchers.cut, watcher)
+        return Spectator(key.address, key.user_agent, watcher.lease, cut)
 
     def set_sources(self, sources: Callable[[LiveChannel], Sequence[Source]]) -> None:
         """Other ways to the content than it was begun with, best first."""
@@ -483,16 +580,17 @@ class LiveChannel:
     async def _close(self) -> None:
         await self.supply.close()  # at once: a start of the same content is to see this stop
         if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(self._task, *self._former, return_exceptions=True)
         await self.supply.close()  # and what the task still had in hand
         self._move(ChannelState.IDLE)
 
     # -- the task -----------------------------------------------------------
 
-    async def _run(self) -> None:
+    async def _run(self, *, again: bool = False, onward: bool = False) -> None:
         try:
-            await self._identify(self)
-            await self.supply.run(self._sources_of(self))
+            if not again or not self.mux.joinable:
+                await self._identify(self)
+            await self.supply.run(self._sources_of(self), onward=onward)
             if self.running:  # cut while nobody watched
                 self.stop()
         except Superseded as found:
@@ -523,6 +621,8 @@ class LiveChannel:
             )
         if not fallback:  # else our names are another content's
             other.refs.extend(ref for ref in self.refs if ref not in other.refs)
+        for channel_id in self._ids:
+            other.note_id(channel_id)
         other.take_over(self)
         self._end(ChannelState.STOPPING, None)
 
@@ -557,8 +657,10 @@ class LiveChannel:
 
     # -- snapshot ----------------------------------------------------------------------------------
 
-    def snapshot(self, now: float, *, kernel: bool = True) -> ChannelSnapshot:
-        """`kernel` False spares two system calls per viewer, and leaves out what only they know."""
+    def snapshot(self, now: float, *, kernel: bool = True, viewers: bool = True) -> ChannelSnapshot:
+        """`kernel` False spares two system calls per viewer, and leaves out what only they know;
+        `viewers` False leaves them out but for their number.
+        """
         mux = self.mux
         packager = self.packager
         feed = self.supply.feed
@@ -566,6 +668,7 @@ class LiveChannel:
         session = feed.session if isinstance(feed, EngineFeed) else None
         program = mux.scanner.program
         bitrate = mux.bitrate
+        shown = self.viewer_snapshots(now, kernel=kernel) if viewers else ()
         return ChannelSnapshot(
             key=self.key,
             name=self.name,
@@ -581,10 +684,7 @@ class LiveChannel:
             speed_up=stat.speed_up if stat is not None else None,
             downloaded=stat.downloaded if stat is not None else None,
             engine_status=stat.status if stat is not None else None,
-            viewers=(
-                *(mux.snapshot(viewer, now, bitrate, kernel=kernel) for viewer in mux),
-                *(packager.snapshots(now) if packager is not None else ()),
-            ),
+            viewers=shown,
             held=self.held,
             ring_bytes=mux.ring.size,
             ring_seconds=mux.ring.seconds,
@@ -601,4 +701,15 @@ class LiveChannel:
             codecs=tuple(s.codec for s in program.streams) if program is not None else (),
             playback_session_id=session.playback_session_id if session is not None else None,
             stat_path=session.stat_path if session is not None else None,
+            viewer_count=len(shown) if viewers else self.viewers,
+            channel_ids=tuple(self._ids),
+        )
+
+    def viewer_snapshots(self, now: float, *, kernel: bool = True) -> tuple[ViewerSnapshot, ...]:
+        """See `snapshot`."""
+        mux, packager = self.mux, self.packager
+        bitrate = mux.bitrate
+        return (
+            *(mux.snapshot(viewer, now, bitrate, kernel=kernel) for viewer in mux),
+            *(packager.snapshots(now) if packager is not None else ()),
         )

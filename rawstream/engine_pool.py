@@ -104,7 +104,12 @@ class EnginePool:
         # config
         self.engines = [Engine(url, capacity, timeouts=timeouts, limits=limits) for url in urls]
         self._timeouts = timeouts
+        self._limits = limits
         self._journal = journal
+        # engines at run time
+        self._former: dict[str, Engine] = {}  # that may have sessions still
+        self._looks: dict[Engine, asyncio.Task[None]] = {}  # their probes
+        self._group: asyncio.TaskGroup | None = None  # of the probes, while they run
         # contents
         self._infohashes: dict[ContentRef, str] = {}
         # told of what was learnt, once
@@ -122,6 +127,37 @@ class EnginePool:
         # counters
         self.sessions_opened = 0
         self.sessions_stopped = 0
+
+    # -- engines that come and go ------------------------------------------------------------------
+
+    def add(self, url: str, capacity: int) -> Engine:
+        """One engine more, from now on. One of that address which was removed and has sessions
+        still is that one again.
+        """
+        assert all(engine.url != url for engine in self.engines), "it is here"
+        engine = self._former.pop(url, None)
+        if engine is None:
+            engine = Engine(url, capacity, timeouts=self._timeouts, limits=self._limits)
+        engine.capacity = capacity
+        engine.undrain()
+        self.engines.append(engine)
+        self._begin_looks()
+        return engine
+
+    def remove(self, engine: Engine) -> None:
+        """It gets nothing any more and is not asked how it does. Sessions on it go on until whoever
+        has them stops them.
+        """
+        engine.drain()
+        self.engines.remove(engine)
+        if engine.sessions or engine.starting:
+            self._former[engine.url] = engine
+        look = self._looks.pop(engine, None)
+        if look is not None:
+            look.cancel()
+        for orphan in [one for one in self._orphans if one.engine == engine.url]:
+            self._orphans[orphan] = 1  # nobody asks this engine again
+            self._keep(asyncio.create_task(self._stop_orphan(engine, orphan), name="stop orphan"))
 
     # -- identity ----------------------------------------------------------------------------------
 
@@ -196,11 +232,13 @@ class EnginePool:
         """
         refs = tuple(refs)
         shunned = set(map(id, avoid))
-        engines = [e for e in self.engines if id(e) not in shunned]
+        engines = [
+            e for e in self.engines if id(e) not in shunned and e.state is not EngineState.DRAINING
+        ]
         for engine in engines:
             if self._abandoned_start(engine, refs) is not None:
                 return engine
-        candidates = [e for e in engines if e.state is not EngineState.DRAINING and e.free > 0]
+        candidates = [e for e in engines if e.free > 0]
         known = filter(None, map(self.known_infohash, refs))
         sticky = next(filter(None, map(self._sticky.get, known)), None)
         return min(
@@ -437,7 +475,8 @@ class EnginePool:
         entry, engine = session.entry, session.engine
         answered = entry is not None and await engine.stop(entry.command_path)
         self.sessions_stopped += answered
-        if answered or entry is None or engine.state is EngineState.DOWN:
+        asked_again = engine.state is not EngineState.DOWN and engine in self.engines
+        if answered or entry is None or not asked_again:
             self._release(session)
         else:  # it may still load: tried again when the engine is asked next
             engine.sessions -= 1
@@ -493,9 +532,22 @@ class EnginePool:
 
     async def watch(self) -> None:
         """Probe every engine for ever, each at its own pace. Ends when cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for engine in self.engines:
-                group.create_task(self._look_after(engine), name=f"probe {engine.url}")
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._begin_looks()
+                await asyncio.Event().wait()  # engines may come at any time
+        finally:
+            self._group = None
+            self._looks.clear()
+
+    def _begin_looks(self) -> None:
+        if self._group is None:
+            return
+        for engine in self.engines:
+            if engine not in self._looks:
+                self._looks[engine] = self._group.create_task(
+                    self._look_after(engine), name=f"probe {engine.url}"
+                )
 
     async def _look_after(self, engine: Engine) -> None:
         timeouts = self._timeouts

@@ -55,8 +55,12 @@ class FetchPolicy:
         networks: Sequence[Network] = (),
     ) -> None:
         self._networks = networks
-        self._engines = [(parts.hostname, parts.port) for parts in map(urlsplit, engine_urls)]
         self._own_ports = own_ports
+        self.engines_are(engine_urls)
+
+    def engines_are(self, urls: Iterable[str]) -> None:
+        """From now on these."""
+        self._engines = [(parts.hostname, parts.port) for parts in map(urlsplit, urls)]
 
     async def check(self, url: str, *, came_from_public: bool = False) -> Allowed:
         """Resolve a URL's host, off the loop, and judge each address. What is returned is what must

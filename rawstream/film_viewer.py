@@ -120,6 +120,10 @@ class FilmViewer:
         self.recoveries = 0
         self.last_error: str | None = None
 
+    @property
+    def lease(self) -> Lease | None:
+        return self._lease
+
     def start(self, sink: Sink, now: float) -> None:
         """His head is on its way."""
         assert self.part is not None, "there is something to send"

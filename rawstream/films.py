@@ -471,6 +471,26 @@ class Films:
         infohash = self._pool.known_infohash(ref)
         return ref in self._by_ref or (infohash is not None and infohash in self._by_infohash)
 
+    def find_viewer(self, viewer_id: int) -> tuple[FilmViewer, Film] | None:
+        """One who gets bytes, and of what."""
+        for viewer in self._viewers:
+            if viewer.id == viewer_id and not viewer.held:
+                return viewer, viewer.film
+        return None
+
+    def stop(self, key: str) -> bool:
+        """End all viewers and engine sessions of a film. Whether there were any."""
+        viewers = [viewer for viewer in self._viewers if viewer.film.key == key]
+        files = [file for file, film in self._open.items() if film.key == key]
+        for viewer in viewers:
+            if viewer.held:
+                told = ChannelUnavailable("this film was stopped by the operator", retry_after=5)
+                self._refuse(viewer, told)
+            viewer.cut()
+        for file in files:
+            file.stop()
+        return bool(viewers or files)
+
     def lingering(self) -> list[tuple[float, Callable[[], asyncio.Task[None]]]]:
         """Engine films that nobody watches: since when, and how to end each."""
         return [
@@ -515,6 +535,11 @@ class Films:
             await asyncio.wait(set(self._ending))
 
     # -- snapshots ---------------------------------------------------------------------------------
+
+    @property
+    def viewers(self) -> int:
+        """How many get bytes."""
+        return len(self._viewers) - self.held
 
     @property
     def running(self) -> int:

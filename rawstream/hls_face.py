@@ -70,11 +70,31 @@ class HlsEndpoints:
                 account=account.username,
                 lease=lease,
                 ways=channel.sources,
+                channel_id=channel.id,
             )
         except BaseException:
             if lease is not None:
                 lease.ended()
             raise
+
+    def for_operator(
+        self, channel: Channel, account: Account, request: Request, exchange: Exchange
+    ) -> None:
+        """A channel for an admin's page: without a lease, so in nobody's limit. Raises ViewerError
+        503.
+        """
+        if _is_head(request, exchange):
+            return
+        self._hub.watch_playlist(
+            first_ref(channel),
+            exchange,
+            WatcherKey(0, channel.id, request.peer[0], agent_of(request)),
+            prefix=self._prefix(request),
+            name=channel.name,
+            account=account.username,
+            ways=channel.sources,
+            channel_id=channel.id,
+        )
 
     def content(self, ref: ContentRef, request: Request, exchange: Exchange) -> None:
         """A content for a local player. Raises ViewerError 503."""

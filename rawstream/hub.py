@@ -20,19 +20,22 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rawstream.channels import (
     ChannelSnapshot,
     Headers,
+    LadderStep,
     Lease,
     LiveChannel,
+    Spectator,
     Superseded,
     Waiting,
 )
 from rawstream.channels import ChannelState as State
 from rawstream.config import Config
-from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
+from rawstream.engine_client import ContentRef, Engine, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable, ViewerError
 from rawstream.fetch_policy import FetchPolicy
@@ -56,6 +59,9 @@ _RATE_SWEEPS = 3  # over which the outgoing rate is measured
 _FAILURES_REMEMBERED = 1000
 _FILM_KNOWN_SECONDS = 3600.0  # what was a film is asked for as one
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
+_STAYS_SECONDS = 60.0  # a channel whose engine is drained, before another one is asked again
+_KICKED = 1000  # players without an account who are remembered
+_STOPPED = "this channel was stopped by the operator"
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 # Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
@@ -76,6 +82,19 @@ class HubSnapshot:
     sessions_stopped: int
     failures: int
     films: tuple[FilmSnapshot, ...] = ()
+
+
+class Totals(NamedTuple):
+    """What all channels and films come to, without a look at each viewer."""
+
+    viewers: int
+    held: int
+    channels: int
+    films: int
+    bytes_in: int
+    bytes_out: int
+    bits_in_per_second: float
+    bits_out_per_second: float
 
 
 class ChannelHub:
@@ -100,6 +119,7 @@ class ChannelHub:
         self._by_infohash: dict[str, LiveChannel] = {}
         self._failed: dict[ContentRef, tuple[float, str]] = {}
         self._film_refs: dict[ContentRef, tuple[float, Film]] = {}  # until when they count as one
+        self._kicked: dict[tuple[str, str], tuple[float, frozenset[ContentRef]]] = {}  # until when
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
@@ -120,8 +140,14 @@ class ChannelHub:
             on_air=lambda ref: self._find(ref) is not None,
             viewer_id=self._viewer_id,
         )
+        # -- engines that are drained --
+        self._moving: asyncio.Task[None] | None = None
+        self._stay: dict[LiveChannel, float] = {}  # that found no other engine, until when
+        # -- told of what happens --
+        self.ladder_listeners: list[Callable[[LadderStep], None]] = []
         # -- bandwidth --
-        self._sent: deque[tuple[float, int]] = deque(maxlen=_RATE_SWEEPS + 1)
+        self._counted: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SWEEPS + 1)  # in and out
+        self._bits_in_per_second = 0.0
         self._bits_out_per_second = 0.0
         # -- counters of channels that are over --
         self._past_bytes_in = 0
@@ -150,7 +176,7 @@ class ChannelHub:
         await self.films.close()
         if self._ending:
             await asyncio.wait(set(self._ending))
-        tasks = [*self._tasks, *self._naming]
+        tasks = [*self._tasks, *self._naming, *([self._moving] if self._moving is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -177,6 +203,7 @@ class ChannelHub:
             if sweep:
                 self._share(now)
                 self._measure(now)
+                self._move_off(now)
 
     def _share(self, now: float) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
@@ -195,20 +222,148 @@ class ChannelHub:
             del self._failed[ref]
         for ref in [ref for ref, (until, _film) in self._film_refs.items() if until <= now]:
             del self._film_refs[ref]
+        for player in [player for player, (until, _) in self._kicked.items() if until <= now]:
+            del self._kicked[player]
 
     def _measure(self, now: float) -> None:
-        """The outgoing rate of the last seconds."""
-        current = sum(channel.bytes_out for channel in self._channels) + self.films.bytes_out
-        self._sent.append((now, self._past_bytes_out + current))
-        (since, before), (until, after) = self._sent[0], self._sent[-1]
+        """The rates of the last seconds."""
+        self._counted.append((now, *self._bytes()))
+        (since, *before), (until, *after) = self._counted[0], self._counted[-1]
         if until > since:
-            self._bits_out_per_second = (after - before) * 8 / (until - since)
+            bits_in, bits_out = (
+                (a - b) * 8 / (until - since) for a, b in zip(after, before, strict=True)
+            )
+            self._bits_in_per_second, self._bits_out_per_second = bits_in, bits_out
+
+    def _bytes(self) -> tuple[int, int]:
+        """In and out, since the process started."""
+        came = sum(channel.mux.bytes_in for channel in self._channels) + self.films.bytes_in
+        went = sum(channel.bytes_out for channel in self._channels) + self.films.bytes_out
+        return self._past_bytes_in + came, self._past_bytes_out + went
+
+    def totals(self) -> Totals:
+        """At this moment; the rates are those of the last seconds."""
+        return Totals(
+            sum(channel.viewers for channel in self._channels) + self.films.viewers,
+            sum(channel.held for channel in self._channels) + self.films.held,
+            len(self._channels),
+            self.films.running,
+            *self._bytes(),
+            self._bits_in_per_second,
+            self._bits_out_per_second,
+        )
 
     @property
     def crowded(self) -> bool:
         """Whether viewers are sent as much as they may be all together, or more."""
         cap = self._limits.bandwidth_bits_per_second
         return 0 < cap <= self._bits_out_per_second
+
+    # -- engines that come and go ------------------------------------------------------------------
+
+    def add_engine(self, url: str, capacity: int) -> Engine:
+        """See `EnginePool.add`."""
+        engine = self.pool.add(url, capacity)
+        self._policy.engines_are(engine.url for engine in self.pool.engines)
+        return engine
+
+    def remove_engine(self, engine: Engine) -> None:
+        """Its channels go on from others, or until they end."""
+        self.pool.remove(engine)
+        self._policy.engines_are(engine.url for engine in self.pool.engines)
+
+    def _move_off(self, now: float) -> None:
+        """A channel on an engine that is to get none goes on from another one, if that has room:
+        one at a time, so that the room is counted.
+        """
+        if self._moving is not None and not self._moving.done():
+            return
+        for channel in self._channels:
+            engine = channel.engine
+            if engine is None or engine.state is not EngineState.DRAINING:
+                continue
+            if channel.state is not State.LIVE or self._stay.get(channel, 0.0) > now:
+                continue
+            if self.pool.spare_engine(avoid=[engine]) is not None:
+                self._moving = asyncio.create_task(self._move(channel), name="move a channel")
+            return
+
+    async def _move(self, channel: LiveChannel) -> None:
+        if not await channel.move() and channel in self._channels:
+            self._stay[channel] = time.monotonic() + _STAYS_SECONDS
+
+    # -- what the operator does --------------------------------------------------------------------
+
+    def on_air(self, key: str) -> LiveChannel | None:
+        """The channel that its snapshots call so."""
+        return next((c for c in self._channels if c.key == key and c.running), None)
+
+    def stop(self, key: str) -> bool:
+        """End a channel or a film; players who ask for the channel at once again are refused for
+        `superseded_seconds`. Whether there was one.
+        """
+        channel = self.on_air(key)
+        if channel is None:
+            return self.films.stop(key)
+        until = time.monotonic() + self._timeouts.superseded_seconds
+        for ref in self._contents_of(channel):
+            self._failed[ref] = (until, _STOPPED)
+        channel.stop()
+        return True
+
+    def allow(self, ref: ContentRef) -> None:
+        """What the operator has stopped may be watched again."""
+        infohash = self.pool.known_infohash(ref)
+        for one in (ref, ContentRef("infohash", infohash or "")):
+            if one in self._failed and self._failed[one][1] == _STOPPED:
+                del self._failed[one]
+
+    def find_viewer(self, viewer_id: int) -> Spectator | None:
+        """One who watches a channel or a film."""
+        for channel in self._channels:
+            spectator = channel.find_viewer(viewer_id)
+            if spectator is not None:
+                return spectator
+        found = self.films.find_viewer(viewer_id)
+        if found is None:
+            return None
+        viewer, _film = found
+        return Spectator(viewer.address, viewer.user_agent, viewer.lease, viewer.cut)
+
+    def send_away(self, viewer_id: int) -> bool:
+        """End one viewer's stream. One without a lease is not let in again for
+        `superseded_seconds`, by his address and his User-Agent. Whether there was one.
+        """
+        spectator = self.find_viewer(viewer_id)
+        if spectator is None:
+            return False
+        if spectator.lease is None and len(self._kicked) < _KICKED:
+            until = time.monotonic() + self._timeouts.superseded_seconds
+            player = spectator.address, spectator.user_agent
+            self._kicked[player] = until, self._watched_by(viewer_id)
+        spectator.cut()
+        return True
+
+    def _watched_by(self, viewer_id: int) -> frozenset[ContentRef]:
+        for channel in self._channels:
+            if channel.find_viewer(viewer_id) is not None:
+                return self._contents_of(channel)
+        found = self.films.find_viewer(viewer_id)
+        return frozenset(map(ref_of, found[1].ways)) if found is not None else frozenset()
+
+    @staticmethod
+    def _contents_of(channel: LiveChannel) -> frozenset[ContentRef]:
+        known = [ContentRef("infohash", channel.infohash)] if channel.infohash is not None else []
+        return frozenset((*channel.refs, *known))
+
+    def _check_sent_away(self, ref: ContentRef, request: Request) -> None:
+        """Raises ChannelUnavailable."""
+        agent = request.headers.get("user-agent", "")[:200]
+        until, contents = self._kicked.get((request.peer[0], agent), (0.0, frozenset()))
+        infohash = self.pool.known_infohash(ref)
+        same = ref in contents or ContentRef("infohash", infohash or "") in contents
+        if same and until > time.monotonic():
+            raise ChannelUnavailable("this stream was ended by the operator", retry_after=5)
 
     # -- viewers -----------------------------------------------------------------------------------
 
@@ -222,24 +377,30 @@ class ChannelHub:
         account: str | None = None,
         lease: Lease | None = None,
         ways: Sequence[ChannelSource] = (),
+        channel_id: int = 0,
     ) -> None:
         """Answer this exchange, sooner or later: the content's stream with these headers, or 503
         and why.
 
-        `ways`: all sources of a channel of the line-up, best first; `ref` is then the first. A
-        `lease` is told of the stream's beginning and, unless this raises, of its end.
+        `ways`: all sources of a channel of the line-up, best first; `ref` is then the first, and
+        `channel_id` its number. A `lease` is told of the stream's beginning and, unless this
+        raises, of its end.
 
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full;
         whether we are `crowded` matters to those without a lease, with one it was asked before.
         """
         self._check_room(leased=lease is not None)
+        if self._kicked and lease is None:
+            self._check_sent_away(ref, exchange.request)
         deadline = time.monotonic() + self._hold_seconds(exchange)
         waiting = Waiting(exchange, headers, deadline, account, lease)
         film = self.film(ref)
         if film is not None:
             self._watch_film(film, waiting)
         else:
-            self._admit(ref, name, ways).hold(waiting)
+            channel = self._admit(ref, name, ways)
+            channel.note_id(channel_id)
+            channel.hold(waiting)
 
     def watch_playlist(
         self,
@@ -252,6 +413,7 @@ class ChannelHub:
         account: str | None = None,
         lease: RequestLease | None = None,
         ways: Sequence[ChannelSource] = (),
+        channel_id: int = 0,
     ) -> None:
         """`watch`, for a player who asks for the HLS playlist. `prefix`: the path below which he
         finds us. `lease`: for one who is not a watcher already.
@@ -264,7 +426,10 @@ class ChannelHub:
             self._add_ways(channel, ways)
         else:
             self._check_room(leased=lease is not None)
+            if self._kicked and lease is None:
+                self._check_sent_away(ref, exchange.request)
             channel = self._admit(ref, name, ways)
+        channel.note_id(channel_id)
         deadline = time.monotonic() + self._timeouts.hls_hold_seconds
         channel.hold_playlist(
             PlaylistRequest(
@@ -320,7 +485,10 @@ class ChannelHub:
         now = time.monotonic()
         channel = self._find(ref)
         if channel is None:
+            infohash = self.pool.known_infohash(ref)
             failed = self._failed.get(ref)
+            if failed is None and infohash is not None:
+                failed = self._failed.get(ContentRef("infohash", infohash))
             if failed is not None and failed[0] > now:
                 raise ChannelUnavailable(failed[1], retry_after=max(1, round(failed[0] - now)))
             if len(self._channels) >= self._limits.channels:
@@ -397,6 +565,7 @@ class ChannelHub:
             account=account,
             lease=lease,
             ways=channel.sources,
+            channel_id=channel.id,
         )
 
     def _find(self, ref: ContentRef) -> LiveChannel | None:
@@ -441,6 +610,7 @@ class ChannelHub:
         )
         self._channels[channel] = ways
         channel.on_film = partial(self._take_film, channel, tuple(ways))
+        channel.on_ladder = self._tell_ladder
         self._by_ref[ref] = channel
         if infohash is not None:
             self._claim(channel, infohash)
@@ -533,8 +703,13 @@ class ChannelHub:
         await asyncio.wait({stop()})
         return True
 
+    def _tell_ladder(self, step: LadderStep) -> None:
+        for listener in self.ladder_listeners:
+            listener(step)
+
     def _over(self, channel: LiveChannel, failure: str | None) -> None:
         self._channels.pop(channel, None)
+        self._stay.pop(channel, None)
         for ref in channel.refs:
             if self._by_ref.get(ref) is channel:
                 del self._by_ref[ref]
@@ -560,7 +735,7 @@ class ChannelHub:
         `time.monotonic`.
         """
         at = time.monotonic() if now is None else now
-        channels = tuple(channel.snapshot(at, kernel=kernel) for channel in self._channels)
+        channels = self.snapshots(at, kernel=kernel)
         films = self.films.snapshot(at)
         return HubSnapshot(
             channels=channels,
@@ -578,6 +753,14 @@ class ChannelHub:
             sessions_stopped=self.pool.sessions_stopped,
             failures=self.failures + self.films.failures,
             films=films,
+        )
+
+    def snapshots(
+        self, now: float, *, kernel: bool = True, viewers: bool = True
+    ) -> tuple[ChannelSnapshot, ...]:
+        """Every channel; see `LiveChannel.snapshot`."""
+        return tuple(
+            channel.snapshot(now, kernel=kernel, viewers=viewers) for channel in self._channels
         )
 
     @property

@@ -77,6 +77,14 @@ class Operators:
         credential = self._by_digest.get(digest_of(secret))
         if credential is None or credential.kind != kind:
             return None
+        return self._judged(credential)
+
+    def is_good(self, operator: Operator) -> bool:
+        """Whether he still is one, by what he showed."""
+        credential = self._by_digest.get(operator.credential.digest)
+        return credential is not None and self._judged(credential) is not None
+
+    def _judged(self, credential: Credential) -> Operator | None:
         if credential.expires_at is not None and credential.expires_at <= self._calendar():
             return None
         account = self._accounts.by_id(credential.account_id)

@@ -63,8 +63,11 @@ class Supply:
         self._sources: Sequence[Source] = ()
         self.feed: Feed | None = None
         self._spare: Feed | None = None
+        self._next: Feed | None = None  # started beside the one in use, for the next run
         self._spare_until = 0.0
         self._leaving: set[asyncio.Task[None]] = set()
+        self._place = 0  # of the source that was opened last, among all
+        self._tried: tuple[int, Engine | None] | None = None  # that place, and on which engine
         self._splice: Splice | None = None  # the last one: it knows how clocks were shifted
         # -- the ladder --
         self._avoid: list[Engine] = []
@@ -72,20 +75,32 @@ class Supply:
         self._proof_from = 0.0
         self._lost_at = 0.0
         self._pauses = iter(_BACK_OFF)
+        # told of each step: a rung of the ladder, and why or to where
+        self.on_step: Callable[[str, str], None] = lambda _rung, _text: None
         # -- shown --
         self.first_data_at: float | None = None
         self.opens = 0
         self.recoveries = 0
         self.last_error: str | None = None
 
-    async def run(self, sources: Sequence[Source]) -> None:
+    async def run(self, sources: Sequence[Source], *, onward: bool = False) -> None:
         """Start, watch and recover; returns when the source is lost while nobody wants it.
+
+        It may be run again, when what it did has been cancelled and its source left: from the best
+        source, or `onward` from the one behind the last, or from what it was told to `follow`.
 
         Raises UpstreamError when no source can be had, or comes back in time, and whatever the
         owner's `claim` raises.
         """
         self._sources = sources
-        await self._climb_once()
+        order = self._order(onward=onward)
+        if self.first_data_at is None:
+            await self._climb_once(order)
+        else:
+            self._begin_again(onward=onward)
+            feed, self._next = self._next, None
+            if feed is None or not await self._adopt(feed):
+                await self._climb(order)
         while True:
             await self._watch()
             if not self._owner.wanted:
@@ -98,12 +113,73 @@ class Supply:
 
     async def close(self) -> None:
         """Leave every source; returns when their sessions are stopped or their time is over."""
-        for feed in (self.feed, self._spare):
-            if feed is not None:
-                self._leave(feed)
-        self.feed = self._spare = None
+        self.drop()
         if self._leaving:
             await asyncio.wait(set(self._leaving))
+
+    def drop(self) -> None:
+        """Leave every source, without waiting."""
+        for feed in (self.feed, self._spare, self._next):
+            if feed is not None:
+                self._leave(feed)
+        self.feed = self._spare = self._next = None
+
+    async def start_elsewhere(self, engine: Engine) -> Feed:
+        """Start the source in use on another engine than this one, beside it. Raises UpstreamError;
+        whoever gets the feed has to let this `follow` it, or to `discard` it.
+        """
+        if self._place >= len(self._sources):
+            raise NoEngineLeft("no source is known")
+        return await self._start_feed(self._sources[self._place], [engine])
+
+    def follow(self, feed: Feed) -> None:
+        """The next run begins with this one."""
+        self._next = feed
+
+    def discard(self, feed: Feed) -> None:
+        """Leave a source that was started and is not wanted."""
+        self._leave(feed)
+
+    def _order(self, *, onward: bool) -> Sequence[Source]:
+        behind = self._place + 1 if onward else 0
+        return [*self._sources[behind:], *self._sources[:behind]]
+
+    def _begin_again(self, *, onward: bool) -> None:
+        """As a recovery begins. Onward from the only source there is goes another engine."""
+        self._deadline = time.monotonic() + self._timeouts.recover_seconds
+        self._proof_from = self._mux.seconds
+        self._lost_at = time.monotonic()
+        self._pauses = iter(_BACK_OFF)
+        engine = self._tried[1] if self._tried is not None else None
+        self._avoid = [engine] if onward and len(self._sources) == 1 and engine is not None else []
+
+    async def _adopt(self, feed: Feed) -> bool:
+        """Go on with a source that was started beside the last one."""
+        self._note_rung(self._place, feed.engine, feed.label)
+        self.opens += 1
+        self.feed = feed
+        try:
+            self._owner.claim(feed)
+            await self._read(feed, self._start_patience())
+        except UpstreamError as error:
+            self.last_error = error.reason
+            self.on_step("failed", error.reason)
+            self.feed = None
+            self._leave(feed)
+            return False
+        self._came_back(feed)
+        return True
+
+    def _note_rung(self, place: int, engine: Engine | None, label: str) -> None:
+        """Which rung an attempt is, by what was tried before it."""
+        before, self._tried = self._tried, (place, engine)
+        if before is not None:
+            rung = "session" if before == self._tried else "engine"
+            self.on_step(rung if before[0] == place else "source", label)
+
+    def _came_back(self, feed: Feed) -> None:
+        self.on_step("back", feed.label)
+        self._owner.supply_back()
 
     def offer(self, feed: Feed) -> None:
         """Another start has opened a second session of this content.
@@ -129,11 +205,11 @@ class Supply:
 
     # -- the first start ---------------------------------------------------------------------------
 
-    async def _climb_once(self) -> None:
+    async def _climb_once(self, order: Sequence[Source]) -> None:
         """Each source on each engine once; the last failure is the channel's."""
         failure: UpstreamError | None = None
         slot_deadline = time.monotonic() + self._timeouts.slot_wait_seconds
-        for source in self._sources:
+        for source in order:
             avoid: list[Engine] = []
             superseded = False
             while True:
@@ -177,7 +253,15 @@ class Supply:
         """Start a source and wait for its first byte. Raises FeedFailed, NoEngineLeft, and what
         `claim` raises.
         """
-        feed = await self._start_feed(source, avoid)
+        if source in self._sources:
+            self._place = self._sources.index(source)
+        try:
+            feed = await self._start_feed(source, avoid)
+        except FeedFailed as error:
+            self._note_rung(self._place, error.engine, source.label)
+            self.on_step("failed", error.reason)
+            raise
+        self._note_rung(self._place, feed.engine, feed.label)
         if self._deadline is not None and source.yields(avoid) is not None:
             most = (
                 2 * self._timeouts.silence_act_seconds
@@ -188,7 +272,8 @@ class Supply:
         try:
             self._owner.claim(feed)
             await self._read(feed, patience)
-        except UpstreamError:
+        except UpstreamError as error:
+            self.on_step("failed", error.reason)
             self.feed = None
             self._leave(feed)
             raise
@@ -361,6 +446,7 @@ class Supply:
         """Climb the ladder. Raises UpstreamError, the last failure, at the end of its time."""
         self.recoveries += 1
         logger.warning("channel %s: %s", self._owner.label, self.last_error)
+        self.on_step("lost", self.last_error or "")
         self._owner.supply_lost()
         feed, self.feed = self.feed, None
         assert feed is not None, "a source was open"
@@ -386,27 +472,32 @@ class Supply:
         """The same URL once."""
         self.feed = feed
         self.opens += 1
+        self.on_step("same url", feed.label)
         patience = self._timeouts.silence_act_seconds
         try:
             await self._read(feed, (patience, patience))
         except UpstreamError as error:
             self.last_error = error.reason
+            self.on_step("failed", error.reason)
             self.feed = None
             return False
-        self._owner.supply_back()
+        self._came_back(feed)
         return True
 
-    async def _climb(self) -> None:
-        """New session, next engine, next source; then a pause and again, best first."""
+    async def _climb(self, order: Sequence[Source] | None = None) -> None:
+        """New session, next engine, next source; then a pause and again, best first. `order`: that
+        of the first round.
+        """
         last: UpstreamError | None = None
         while True:
-            for source in self._sources:
+            for source in self._sources if order is None else order:
                 while True:
                     left = self._time_left(last)
                     seconds, most = self._start_patience()
                     try:
                         await self._open(source, self._avoid, (min(seconds, left), min(most, left)))
-                        self._owner.supply_back()
+                        assert self.feed is not None, "open"
+                        self._came_back(self.feed)
                         return
                     except NoEngineLeft as error:
                         if error.full and await self._owner.make_room():
@@ -420,6 +511,7 @@ class Supply:
                             break
                         self._avoid.append(error.engine)
                 self._avoid.clear()  # an engine that failed one source may have the next
+            order = None
             await self._pause(last)
 
     async def _pause(self, last: UpstreamError | None) -> None:
