@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import math
 import resource
@@ -28,14 +29,18 @@ from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
 from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
+from rawstream.api_engines import EngineOperations
 from rawstream.api_guide import GuideOperations
+from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
+from rawstream.engine_roster import EngineRoster
 from rawstream.errors import ConfigError, StateError
+from rawstream.events import EventBus
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_desk import GuideDesk
 from rawstream.hls_face import HlsEndpoints
@@ -45,13 +50,15 @@ from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
 from rawstream.logins import Doorman
 from rawstream.logo_cache import LogoCache
+from rawstream.on_air import OnAir
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints, Site, read_site
 from rawstream.passwords import Passwords
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.protocol import Server
-from rawstream.records import Account
+from rawstream.records import Account, Activity
 from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
+from rawstream.stats import Stats
 from rawstream.store import Store
 from rawstream.vod import VodEndpoints
 from rawstream.xtream import XtreamEndpoints
@@ -76,6 +83,10 @@ class Worker:
         self.operators: Operators
         self.refresher: Refresher
         self.books: Books
+        self.roster: EngineRoster
+        self.on_air: OnAir
+        self.stats: Stats
+        self.events: EventBus
         self.first_password: str | None = None  # of the admin made at the first start
         self.first_link: str | None = None  # the secret of the link that logs him in once
         self._site: Site
@@ -120,6 +131,7 @@ class Worker:
                 asyncio.create_task(self._tick_accounts(), name="account ticks"),
                 asyncio.create_task(self.refresher.watch(), name="list refresh"),
                 asyncio.create_task(self.books.watch(), name="books"),
+                asyncio.create_task(self.stats.watch(), name="stats"),
             ]
         except BaseException:
             await self.stop(grace_seconds=0.01)
@@ -146,6 +158,12 @@ class Worker:
             *CategoryOperations(self.store, self.catalogue).table(),
             *GuideOperations(self.store, self.catalogue, guides).table(),
             *LogoOperations(self.store, self._logos()).table(),
+            *EngineOperations(self.roster).table(),
+            *LiveOperations(
+                *(self.hub, self.accounts, self.store),
+                HlsEndpoints(self.hub, doorman, self.accounts),
+                *(self.on_air, self.stats, self.events),
+            ).table(),
         ]
         return OperatorEndpoints(
             self.operators,
@@ -183,6 +201,7 @@ class Worker:
         self.refresher = Refresher(
             self.store, config, tell=lambda line: self.books.note("import", text=line)
         )
+        await self._open_what_is_shown()
         if not any(account.admin for account in await self.store.accounts.accounts()):
             password = secrets.token_urlsafe(12)
             hashed = await self._passwords.hash(password)
@@ -195,6 +214,22 @@ class Worker:
             assert first is not None, "it was just made"
             self.first_link = await self.operators.invite(first)
         await self.catalogue.look()
+
+    async def _open_what_is_shown(self) -> None:
+        """Engines as operators left them, and what they see of it all. Raises StateError."""
+        self.roster = EngineRoster(self.store, self.hub, self.config)
+        await self.roster.load()
+        self.on_air = OnAir(self.hub, self.roster, self.server, started_at=self.started_at)
+        self.stats = Stats(self.hub.totals)
+        self.events = EventBus(self.on_air, self.operators.is_good)
+        self.hub.ladder_listeners.append(lambda step: self.events.tell("ladder", step._asdict()))
+        self.books.on_note = self._noted
+
+    def _noted(self, activity: Activity) -> None:
+        line = dataclasses.asdict(activity)
+        self.events.tell("history", line)
+        if activity.kind == "import":
+            self.events.tell("import", {"state": "done", "text": activity.text})
 
     def _name_of(self, channel_id: str) -> str:
         return self.catalogue.current.names.get(int(channel_id), "")
@@ -228,6 +263,8 @@ class Worker:
             await self.operators.reload()
         if "sources" in kinds:
             self.refresher.wake()
+        if "settings" in kinds:
+            await self.roster.load()
 
     async def _tick_accounts(self) -> None:
         while True:
@@ -253,6 +290,8 @@ class Worker:
 
     async def _stop(self, grace_seconds: float | None) -> None:
         grace = self.config.timeouts.shutdown_seconds if grace_seconds is None else grace_seconds
+        if hasattr(self, "events"):
+            self.events.close()
         channels = asyncio.create_task(self.hub.close(), name="end of channels")
         cut = await self.server.shutdown(grace)
         if cut:
