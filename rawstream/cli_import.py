@@ -21,7 +21,14 @@ from rawstream.config import Config, load_config
 from rawstream.engine_client import shown_url
 from rawstream.errors import ConfigError, RawstreamError
 from rawstream.guide_import import GuideReport, rematch
-from rawstream.lineup import Report, refresh, try_out
+from rawstream.lineup import (
+    Report,
+    refresh,
+    remove_list,
+    try_out,
+    undo_import,
+    usual_interval,
+)
 from rawstream.playlist_import import ImportReport
 from rawstream.predecessor import Moved, import_predecessor
 from rawstream.progress import Progress
@@ -30,7 +37,6 @@ from rawstream.status import clean
 from rawstream.store import Store
 
 _HOUR_SECONDS = 3600
-_PLAYLIST_HOURS, _GUIDE_HOURS = 6, 12
 _ZONE = re.compile(r"([+-])([0-9]{2}):?([0-9]{2})")
 
 imports = typer.Typer(no_args_is_help=True, help="Playlists, guides, the predecessor.")
@@ -108,12 +114,10 @@ def _source(
     more: Mapping[str, object],
 ) -> tuple[ListSource, dict[str, object]]:
     """A list as it is when it is new, and what of it the flags say."""
-    remote = "://" in place
-    hours = (_PLAYLIST_HOURS if kind == "playlist" else _GUIDE_HOURS) if remote else 0
     given = {"user_agent": user_agent, **more}
     given["interval_seconds"] = None if every is None else round(every * _HOUR_SECONDS)
     said = {name: value for name, value in given.items() if value is not None}
-    source = ListSource(0, kind, _kept(place), interval_seconds=hours * _HOUR_SECONDS)
+    source = ListSource(0, kind, _kept(place), interval_seconds=usual_interval(kind, place))
     return dataclasses.replace(source, **said), said  # type: ignore[arg-type]
 
 
@@ -195,10 +199,7 @@ def remove_a_list(place: Place, data: Data = None) -> None:
     """Read a list no more. A playlist's channels stay, a guide's programmes go."""
 
     async def work(store: Store, _config: Config) -> None:
-        source = await _known(store, place)
-        await store.guide.clear(source.id)
-        await store.lineup.delete_list(source.id)
-        await rematch(store)
+        await remove_list(store, await _known(store, place))
 
     with_store(data, work)
     print("removed")
@@ -209,10 +210,7 @@ def undo_an_import(place: Place, data: Data = None) -> None:
     """Take the last import of a playlist back."""
 
     async def work(store: Store, _config: Config) -> bool:
-        source = await _known(store, place, "playlist")
-        done = await store.lineup.undo_last(source.id)
-        await rematch(store)
-        return done
+        return await undo_import(store, await _known(store, place, "playlist"))
 
     print("taken back" if with_store(data, work) else "there is nothing to take back")
 

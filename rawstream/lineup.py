@@ -13,7 +13,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
@@ -33,12 +33,13 @@ from rawstream.playlist_import import (
     read_list,
     try_playlist,
 )
-from rawstream.records import ListSource
+from rawstream.records import ListKind, ListSource
 from rawstream.store import Store
 from rawstream.store_lineup import read_names
 
 Report = ImportReport | GuideReport
 _PIECE_BYTES: Final = 1024 * 1024
+_INTERVAL_HOURS: Final[Mapping[ListKind, int]] = {"playlist": 6, "guide": 12}
 _RETRY_SECONDS: Final = 60  # after a first failure; twice as long after each further one
 
 
@@ -89,14 +90,17 @@ async def try_out(
     source: ListSource,
     config: Config,
     *,
+    place: str = "",
     progress: OnProgress = lambda _step, _done, _all: None,
 ) -> Report:
     """What `refresh` would say of the list at `source.url`; nothing is written, and there need be
-    no database. Raises UpstreamError, FormatError, StateError.
+    no database. `place`: where its document is, if not there. Raises UpstreamError, FormatError,
+    StateError.
     """
     database = config.data / FILE_NAME
     with _spool(None) as spool:
-        found = await _document(source, config, spool, True, progress)
+        there = dataclasses.replace(source, url=place) if place else source
+        found = await _document(there, config, spool, True, progress)
         assert found is not None, "only an unforced one may be unchanged"
         with found.file:
             if source.kind == "guide":
@@ -214,6 +218,27 @@ def _file(path: Path, etag: str) -> _Document | None:
         file.close()
         return None
     return _Document(file, status.st_size, Fetched(b"", True, "", etag=tag))
+
+
+def usual_interval(kind: ListKind, url: str) -> int:
+    """Seconds between two readings of a list of which nobody says how often. 0, never, for files:
+    who changes one knows it.
+    """
+    return _INTERVAL_HOURS[kind] * 3600 if "://" in url else 0
+
+
+async def remove_list(store: Store, source: ListSource) -> None:
+    """Read it no more. A playlist's channels stay, a guide's programmes go. Raises StateError."""
+    await store.guide.clear(source.id)
+    await store.lineup.delete_list(source.id)
+    await rematch(store)
+
+
+async def undo_import(store: Store, source: ListSource) -> bool:
+    """Take the last import of a playlist back; False when there is none. Raises StateError."""
+    done = await store.lineup.undo_last(source.id)
+    await rematch(store)
+    return done
 
 
 def due_at(source: ListSource, failures: int, now: float) -> float | None:

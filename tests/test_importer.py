@@ -7,13 +7,16 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from stage import PATIENCE_SECONDS, until
 from web import site
 
 from rawstream.config import Config, Limits
-from rawstream.importer import Outcome, Refresher, import_in_child
+from rawstream.importer import ListProgress, Outcome, Refresher, import_in_child, try_in_child
+from rawstream.lineup import OnProgress
 from rawstream.records import ListSource
 from rawstream.store import Store
 
@@ -83,10 +86,15 @@ class Children:
         self.store = store
         self.outcomes: list[Outcome] = []
         self.ran: list[int] = []
+        self.forced: list[bool] = []
         self.now = 1_000_000.0
 
-    async def run(self, _config: Config, list_id: int) -> Outcome:
+    async def run(
+        self, _config: Config, list_id: int, force: bool, progress: OnProgress
+    ) -> Outcome:
         self.ran.append(list_id)
+        self.forced.append(force)
+        progress("reading", 5, 10)
         outcome = self.outcomes.pop(0) if self.outcomes else Outcome(True, "fine")
         if outcome.noted:
             error = "" if outcome.ok else outcome.text
@@ -144,10 +152,73 @@ async def test_a_failure_that_nobody_could_note_is_not_tried_again_at_once(
     number = await add(store, "http://h/a", interval_seconds=3600)
     now, ran = 1_000_000.0, []
 
-    async def on_a_full_disk(_config: Config, list_id: int) -> Outcome:
+    async def on_a_full_disk(_config: Config, list_id: int, *_more: Any) -> Outcome:
         ran.append(list_id)
         return Outcome(False, "no space left")
 
     refresher = Refresher(store, Config(data=tmp_path), run=on_a_full_disk, clock=lambda: now)
     assert [await refresher.turn() for _ in range(3)] == [60, 60, 60]
     assert ran == [number]
+
+
+async def test_a_child_says_how_far_it_is_and_may_be_told_to_insist(
+    store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "l.m3u"
+    path.write_bytes(PLAYLIST)
+    number = await add(store, str(path))
+    told: list[tuple[str, int, int | None]] = []
+
+    async def run(force: bool) -> str:
+        def progress(*step: Any) -> None:
+            told.append(step)
+
+        return (await import_in_child(Config(data=tmp_path), number, force, progress)).text
+
+    assert "1 added" in await run(False)
+    assert told == [("reading", len(PLAYLIST), len(PLAYLIST))]
+    assert await run(False) == "unchanged"
+    assert "1 unchanged" in await run(True)
+
+
+async def test_a_child_says_what_an_import_would_do(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "l.m3u"
+    path.write_bytes(PLAYLIST)
+    number = await add(store, str(path))
+    await import_in_child(Config(data=tmp_path), number)
+    source = await store.lineup.list_source(number)
+    assert source is not None
+    new = tmp_path / "new.m3u"
+    new.write_bytes(PLAYLIST.replace(b",One", b",Two") + b"#EXTINF:-1,Three\nhttp://h/3.ts\n")
+    outcome = await try_in_child(Config(data=tmp_path), source, str(new))
+    report = orjson.loads(outcome.text)
+    assert (report["changed"], report["names"]["added"]) == (1, ["Three"])
+    assert [one.name for one in await store.lineup.channels()] == ["One"], "nothing was written"
+    gone = await try_in_child(Config(data=tmp_path), source, str(tmp_path / "none"))
+    assert (gone.ok, "No such file" in gone.text) == (False, True)
+
+
+async def test_what_is_asked_for_comes_first_and_is_seen(store: Store, tmp_path: Path) -> None:
+    due = await add(store, "http://h/a", interval_seconds=3600)
+    asked = await add(store, "http://h/b", interval_seconds=0)
+    children = Children(store)
+    refresher = Refresher(
+        store, Config(data=tmp_path), run=children.run, clock=lambda: children.now
+    )
+    seen: list[ListProgress] = []
+    refresher.on_progress = seen.append
+    refresher.ask(asked, force=True)
+    refresher.ask(asked)
+    refresher.ask(99)  # none there is
+    assert refresher.progress_of(asked) == ListProgress(asked, "waiting")
+    await refresher.turn()
+    assert (children.ran, children.forced) == ([asked, due], [True, False])
+    assert refresher.progress_of(asked) is None and refresher.progress_of(99) is None
+    assert [one.step for one in seen if one.list_id == asked] == [
+        *("waiting", "waiting", "fetching", "reading", "done")
+    ]
+    assert (seen[-1].text, seen[-1].list_id) == ("fine", due)
+    children.outcomes = [Outcome(False, "refused")]
+    refresher.ask(asked)
+    await refresher.turn()
+    assert seen[-1] == ListProgress(asked, "failed", text="refused")
