@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -124,7 +125,37 @@ class Store:
             "SELECT * FROM activity WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT ?2",
             (kind, limit),
         )
-        return [
-            Activity(r["at"], r["kind"], r["account"], r["channel"], r["address"], r["text"])
-            for r in rows
-        ]
+        return [_activity(row) for row in rows]
+
+    async def history_page(
+        self, *, kind: str = "", account: str = "", q: str = "", offset: int = 0, limit: int = 100
+    ) -> tuple[list[tuple[int, Activity]], int]:
+        """A part of the lines that are so, the newest first and with their ids, and how many there
+        are of them. `q`: a part of any text; its case counts beyond ASCII only.
+        """
+        await self.flush()
+        where = (
+            "(?1 = '' OR kind = ?1) AND (?2 = '' OR account = ?2) AND (?3 = '' OR instr(lower("
+            "kind || char(10) || account || char(10) || channel || char(10) || address || char(10)"
+            " || text), lower(?3)) > 0)"
+        )
+        rows = await self.db.read(
+            f"SELECT *, count(*) OVER () AS total FROM activity WHERE {where}"
+            " ORDER BY id DESC LIMIT ?4 OFFSET ?5",
+            (kind, account, q, limit, offset),
+        )
+        if rows:
+            total = rows[0]["total"]
+        elif offset:
+            counted = await self.db.read(
+                f"SELECT count(*) AS total FROM activity WHERE {where}", (kind, account, q)
+            )
+            total = counted[0]["total"]
+        else:
+            total = 0
+        return [(row["id"], _activity(row)) for row in rows], total
+
+
+def _activity(row: sqlite3.Row) -> Activity:
+    names = ("at", "kind", "account", "channel", "address", "text")
+    return Activity(*(row[name] for name in names))

@@ -101,6 +101,7 @@ ORDER = (
     "on_air",
     "stats",
     "events",
+    "log_tail",
     # faces
     "urls",
     "logins",
@@ -126,6 +127,8 @@ ORDER = (
     "api_logos",
     "api_engines",
     "api_live",
+    "api_history",
+    "api_tokens",
     "api",
     "pages",
     "routes",
