@@ -204,6 +204,10 @@ class Accounts:
 
     # -- accounts ----------------------------------------------------------------------------------
 
+    def set_config(self, config: Config) -> None:
+        """Live by other limits and policies from now on; who watches, watches on."""
+        self._config = config
+
     async def reload(self) -> None:
         """Read all accounts again. Streams that are not allowed any more end at the next tick."""
         found = await self._source.accounts()

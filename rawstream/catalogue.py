@@ -212,7 +212,7 @@ class Catalogue:
         self.names = {one.id: one.name for one in (*self.channels, *self._films.values())}
         self._categories = tuple(categories)
         self._adult = {category.id for category in categories if category.adult}
-        self._adult_hidden = adult_hidden
+        self.adult_hidden = adult_hidden
         self._views: dict[Hashable, View] = {}
         self._addressed_views: OrderedDict[Hashable, View] = OrderedDict()
 
@@ -220,7 +220,7 @@ class Catalogue:
         """The part of the line-up that this account may see and watch. `base`: what stands before
         the path of logos that are ours, for lists that name them.
         """
-        hidden = self._adult_hidden or not account.show_adult
+        hidden = self.adult_hidden or not account.show_adult
         key = (self.version, account.categories, hidden)
         view = self._views.get(key)
         if view is None:
@@ -291,6 +291,10 @@ class LiveCatalogue:
         self._looking = asyncio.Lock()
         self.current = Catalogue(0)
 
+    def hide_adult(self, hidden: bool) -> None:
+        """Hide adult categories from every account, or from those that don't show them."""
+        self._adult_hidden = self.current.adult_hidden = hidden
+
     async def reload(self) -> None:
         """Read the line-up again. Raises StateError."""
         kinds = await self._store.db.kinds()
@@ -300,15 +304,16 @@ class LiveCatalogue:
         series = await self._store.lineup.series()
         guide_ids = await self._store.guide.guide_ids()
         # tens of thousands of channels are a fifth of a second
-        self.current = await asyncio.to_thread(
+        made = await asyncio.to_thread(
             Catalogue,
             version,
             channels,
             categories,
             series=series,
             guide_ids=guide_ids,
-            adult_hidden=self._adult_hidden,
         )
+        made.adult_hidden = self._adult_hidden  # as it is by now
+        self.current = made
 
     async def look(self) -> None:
         """Read again what has changed since the last look. Raises StateError.

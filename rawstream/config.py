@@ -14,7 +14,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -58,6 +59,7 @@ PRIVATE_NETWORKS = (
     "fe80::/10",
 )
 
+Origin = Literal["flag", "variable", "file", "default"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -314,6 +316,11 @@ class Config(BaseSettings):
     log_level: str = "info"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    def origin(self, name: str) -> Origin:
+        """Where a setting's value comes from. `name`: dotted in a group."""
+        return self._origins.get(name, "default")
 
     @field_validator("engines", mode="after")
     @classmethod
@@ -370,13 +377,19 @@ def load_config(file: Path | None = None, **flags: Any) -> Config:
     path = file if file is not None else Path(CONFIG_FILE_NAME)
     values = _read_toml(path) if file is not None or path.is_file() else {}
     given = {name: value for name, value in flags.items() if value is not None}
+    origins: dict[str, Origin] = dict.fromkeys(_dotted(values), "file")
     try:
-        for name, value in {**EnvSettingsSource(Config)(), **given}.items():
+        from_environment = EnvSettingsSource(Config)()
+        origins |= dict.fromkeys(_dotted(from_environment), "variable")
+        origins |= dict.fromkeys(_dotted(given), "flag")
+        for name, value in {**from_environment, **given}.items():
             below = values.get(name)
             if isinstance(below, dict) and isinstance(value, dict):
                 value = {**below, **value}
             values[name] = value
-        return Config(**values)
+        made = Config(**values)
+        made._origins = origins
+        return made
     except ValidationError as error:
         problems = error.errors(include_url=False)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -386,6 +399,15 @@ def load_config(file: Path | None = None, **flags: Any) -> Config:
     except SettingsError as error:
         problem = "a group is set as JSON, or one by one as in RAWSTREAM_LIMITS__CHANNELS=100"
         raise ConfigError(ENVIRONMENT_PREFIX + "…", problem) from error
+
+
+def _dotted(values: Mapping[str, Any]) -> Iterator[str]:
+    """The names of all settings in it, those in groups too."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value)
+        else:
+            yield name
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

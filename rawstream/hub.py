@@ -146,6 +146,7 @@ class ChannelHub:
         # -- told of what happens --
         self.ladder_listeners: list[Callable[[LadderStep], None]] = []
         # -- bandwidth --
+        self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
         self._counted: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SWEEPS + 1)  # in and out
         self._bits_in_per_second = 0.0
         self._bits_out_per_second = 0.0
@@ -225,6 +226,11 @@ class ChannelHub:
         for player in [player for player, (until, _) in self._kicked.items() if until <= now]:
             del self._kicked[player]
 
+    def set_config(self, config: Config) -> None:
+        """Another bandwidth for all viewers, and length of segments; a packager keeps its own."""
+        self._hls_target_seconds = config.hls_target_seconds
+        self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
+
     def _measure(self, now: float) -> None:
         """The rates of the last seconds."""
         self._counted.append((now, *self._bytes()))
@@ -256,7 +262,7 @@ class ChannelHub:
     @property
     def crowded(self) -> bool:
         """Whether viewers are sent as much as they may be all together, or more."""
-        cap = self._limits.bandwidth_bits_per_second
+        cap = self._bandwidth_bits_per_second
         return 0 < cap <= self._bits_out_per_second
 
     # -- engines that come and go ------------------------------------------------------------------

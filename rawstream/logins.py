@@ -53,6 +53,11 @@ class Doorman:
         self._accounts = accounts
         self._public = parse_public_url(config.public_url) if config.public_url else None
 
+    def set_config(self, config: Config) -> None:
+        """Tell another address from now on."""
+        self._config = config
+        self._public = parse_public_url(config.public_url) if config.public_url else None
+
     async def account(self, login: Login, request: Request) -> Account:
         """Raises LoginRefused, Throttled, ViewerError 503."""
         address = request.peer[0]

@@ -31,8 +31,11 @@ from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
 from rawstream.api_engines import EngineOperations
 from rawstream.api_guide import GuideOperations
+from rawstream.api_history import HistoryOperations
 from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
+from rawstream.api_settings import SettingsOperations
+from rawstream.api_tokens import TokenOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
 from rawstream.config import Config
@@ -48,6 +51,8 @@ from rawstream.hub import ChannelHub
 from rawstream.importer import Refresher
 from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
+from rawstream.live_settings import LiveSettings
+from rawstream.log_tail import LogTail
 from rawstream.logins import Doorman
 from rawstream.logo_cache import LogoCache
 from rawstream.on_air import OnAir
@@ -87,6 +92,10 @@ class Worker:
         self.on_air: OnAir
         self.stats: Stats
         self.events: EventBus
+        self.settings: LiveSettings
+        self.log_tail = LogTail()
+        self._doorman: Doorman
+        self._xtream: XtreamEndpoints
         self.first_password: str | None = None  # of the admin made at the first start
         self.first_link: str | None = None  # the secret of the link that logs him in once
         self._site: Site
@@ -107,6 +116,8 @@ class Worker:
         except OSError as error:
             raise ConfigError("data", f"'{config.data}' can't be used: {error.strerror}") from error
         self._site = await asyncio.to_thread(read_site)
+        logging.getLogger().addHandler(self.log_tail)
+        self._kept.callback(logging.getLogger().removeHandler, self.log_tail)
         self.hub = ChannelHub(config, StopJournal(config.data), own_ports=self._own_ports)
         self.server = Server(self._first_answer, timeouts=config.timeouts, limits=config.limits)
         try:
@@ -139,17 +150,17 @@ class Worker:
 
     def _players(self) -> PlayerEndpoints:
         config, accounts, catalogue = self.config, self.accounts, self.catalogue
-        doorman = Doorman(config, accounts)
+        doorman = self._doorman
         hls = HlsEndpoints(self.hub, doorman, accounts)
         return PlayerEndpoints(
-            XtreamEndpoints(config, doorman, accounts, catalogue, self.store),
+            self._xtream,
             LiveEndpoints(doorman, self.hub, accounts, catalogue, hls),
             hls,
             VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts),
         )
 
     def _operators(self) -> OperatorEndpoints:
-        doorman = Doorman(self.config, self.accounts)
+        doorman = self._doorman
         accounts = AccountOperations(self.store, self.accounts, self._passwords, doorman)
         guides = GuideDesk(self.store)
         operations = [
@@ -164,6 +175,9 @@ class Worker:
                 HlsEndpoints(self.hub, doorman, self.accounts),
                 *(self.on_air, self.stats, self.events),
             ).table(),
+            *HistoryOperations(self.store, self.log_tail).table(),
+            *TokenOperations(self.operators, self.accounts).table(),
+            *SettingsOperations(self.settings).table(),
         ]
         return OperatorEndpoints(
             self.operators,
@@ -207,8 +221,14 @@ class Worker:
             hashed = await self._passwords.hash(password)
             await self.store.accounts.add(Account(0, "admin", hashed, admin=True))
             self.first_password = password
+        self._doorman = Doorman(config, self.accounts)
+        self._xtream = XtreamEndpoints(
+            config, self._doorman, self.accounts, self.catalogue, self.store
+        )
         await self.accounts.reload()
         await self.operators.reload()
+        self.settings = LiveSettings(self.store, config, self._apply)
+        await self.settings.load()
         if self.first_password is not None:
             first = await self.store.accounts.by_name("admin")
             assert first is not None, "it was just made"
@@ -224,6 +244,16 @@ class Worker:
         self.events = EventBus(self.on_air, self.operators.is_good)
         self.hub.ladder_listeners.append(lambda step: self.events.tell("ladder", step._asdict()))
         self.books.on_note = self._noted
+
+    def _apply(self, before: Config, config: Config) -> None:
+        """Settings that changed while we run, or before we began."""
+        self.accounts.set_config(config)
+        self._doorman.set_config(config)
+        self._xtream.set_config(config)
+        self.hub.set_config(config)
+        self.catalogue.hide_adult(config.adult_hidden)
+        if config.log_level != before.log_level:
+            logging.getLogger().setLevel(config.log_level.upper())
 
     def _noted(self, activity: Activity) -> None:
         line = dataclasses.asdict(activity)
@@ -261,10 +291,11 @@ class Worker:
             await self.accounts.reload()
         if "credentials" in kinds:
             await self.operators.reload()
+        if "settings" in kinds:
+            await self.settings.load()
+            await self.roster.load()
         if "sources" in kinds:
             self.refresher.wake()
-        if "settings" in kinds:
-            await self.roster.load()
 
     async def _tick_accounts(self) -> None:
         while True:

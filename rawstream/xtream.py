@@ -88,6 +88,10 @@ class XtreamEndpoints:
         """Lists that are being made are given up."""
         self._lists.close()
 
+    def set_config(self, config: Config) -> None:
+        """Answer by other settings from now on."""
+        self._config = config
+
     def _view(self, account: Account, request: Request) -> View:
         return self._catalogue.current.visible(account, self._doorman.base(request).url)
 

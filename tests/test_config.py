@@ -233,3 +233,18 @@ def test_a_public_url_loses_its_last_slash() -> None:
     assert Config(public_url="https://tv.example.org:8443/tv/").public_url == (
         "https://tv.example.org:8443/tv"
     )
+
+
+def test_where_each_setting_comes_from_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('log_level = "debug"\nport = 1\nadult_hidden = true\n[limits]\nviewers = 7\n')
+    monkeypatch.setenv("RAWSTREAM_PORT", "2")
+    monkeypatch.setenv("RAWSTREAM_LIMITS__CHANNELS", "9")
+    made = load_config(file, log_level="error", host=None)
+    names = ("log_level", "port", "adult_hidden", "limits.viewers", "limits.channels", "host")
+    assert [made.origin(name) for name in names] == [
+        *("flag", "variable", "file", "file", "variable", "default")
+    ]
+    assert made.model_copy(update={"port": 3}).origin("port") == "variable"

@@ -101,6 +101,7 @@ ORDER = (
     "on_air",
     "stats",
     "events",
+    "live_settings",
     "log_tail",
     # faces
     "urls",
@@ -129,6 +130,7 @@ ORDER = (
     "api_live",
     "api_history",
     "api_tokens",
+    "api_settings",
     "api",
     "pages",
     "routes",
