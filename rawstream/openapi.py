@@ -65,6 +65,8 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     if operation.body is not None:
         schema = _schema(operation.body, schemas, mode="validation")
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+    elif operation.takes:
+        found["requestBody"] = {"required": True, "content": {operation.takes: {}}}
     return found
 
 

@@ -141,6 +141,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     description: str = ""
     raw: str = ""  # the media type of an answer that is no JSON, which the handler makes itself
+    takes: str = ""  # the media type of a body that is no JSON, which the handler reads itself
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:

@@ -332,6 +332,11 @@ class LineupStore:
                 (now, error, error, now, result, etag, last_modified, list_id),
             )
 
+    async def undoable(self) -> set[int]:
+        """The lists whose last import can be taken back."""
+        rows = await self._db.read("SELECT id FROM lists WHERE undo <> ''")
+        return {row["id"] for row in rows}
+
     async def overdue(self, source: ListSource, now: int) -> bool:
         """Whether a list has channels that its next import would retire."""
         rows = await self._db.read(

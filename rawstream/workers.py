@@ -32,6 +32,7 @@ from rawstream.api_channels import ChannelOperations
 from rawstream.api_engines import EngineOperations
 from rawstream.api_guide import GuideOperations
 from rawstream.api_history import HistoryOperations
+from rawstream.api_lists import ListOperations
 from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
 from rawstream.api_settings import SettingsOperations
@@ -175,6 +176,7 @@ class Worker:
                 HlsEndpoints(self.hub, doorman, self.accounts),
                 *(self.on_air, self.stats, self.events),
             ).table(),
+            *ListOperations(self.store, self.refresher, self.config).table(),
             *HistoryOperations(self.store, self.log_tail).table(),
             *TokenOperations(self.operators, self.accounts).table(),
             *SettingsOperations(self.settings).table(),

@@ -74,7 +74,7 @@ class Walk:
                     headers["If-Match"] = '"another"'
             if query:
                 url = f"{url}?{urlencode(query, doseq=True)}"
-            if "requestBody" in told:
+            if JSON in told.get("requestBody", {}).get("content", {}):
                 schema = told["requestBody"]["content"][JSON]["schema"]
                 body = inventor.value(schema, wild=wild)
                 body = {} if body is None else body  # nothing at all is no JSON

@@ -77,6 +77,7 @@ ORDER = (
     "guide_desk",
     "lineup_edit",
     "guide",
+    "uploads",
     "lineup",
     "importer",
     # live
@@ -128,6 +129,8 @@ ORDER = (
     "api_logos",
     "api_engines",
     "api_live",
+    "list_reports",
+    "api_lists",
     "api_history",
     "api_tokens",
     "api_settings",

@@ -1,0 +1,536 @@
+"""Playlists and guides that are read again and again, for operators.
+
+Owns: what of a list is shown and may be set, uploads, what would come of an import before it is
+done. Must not know: how a request is read (`rest`), how a list is read (`lineup`, `importer`).
+
+A list's address may hold a provider's password: it is whole only where it is edited. Addresses are
+of the web; a file of this machine can be named by the command line alone, since who may see a list's
+warnings would read with it whatever the server may read. Documents that an operator has are
+uploaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import time
+from collections.abc import Collection
+from typing import Annotated, Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from rawstream.config import Config
+from rawstream.engine_client import shown_url
+from rawstream.errors import ConfigError
+from rawstream.importer import ListProgress, Refresher
+from rawstream.lineup import due_at, remove_list, undo_import, usual_interval
+from rawstream.list_reports import ListReport, report_of
+from rawstream.log_tail import redacted
+from rawstream.records import ListSource
+from rawstream.rest import Call, Failed, Model, NotThere, Operation, Page, PageQuery
+from rawstream.store import Store
+from rawstream.uploads import Uploads
+
+Kind = Literal["playlist", "guide"]
+State = Literal["off", "never read", "well", "failed", "waiting", "fetching", "reading"]
+Url = Annotated[str, Field(min_length=1, max_length=4000, description="http:// or https://")]
+Upload = Annotated[int, Field(ge=1, lt=1 << 31, description="Of an upload that is complete")]
+Text = Annotated[str, Field(min_length=1, max_length=1 << 20, description="The document itself")]
+Name = Annotated[str, Field(max_length=200)]
+Interval = Annotated[int, Field(ge=0, le=366 * 86_400, description="0: only when it is asked for")]
+Priority = Annotated[int, Field(ge=0, le=1_000_000, description="Of guides: the smallest wins")]
+UserAgent = Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
+Days = Annotated[int, Field(ge=0, le=3650, description="Missing for so long is retired")]
+Offset = Annotated[int, Field(ge=-14 * 3600, le=14 * 3600)]
+Shift = Annotated[int, Field(ge=-7 * 86_400, le=7 * 86_400)]
+_LEAST_SECONDS: Final = 60
+_UPLOADED: Final = "uploaded"
+
+
+class Progress(Model):
+    """`step`: waiting for its turn, fetching, reading. `all_bytes` null: nobody knows."""
+
+    step: str
+    done_bytes: int
+    all_bytes: int | None
+
+
+class ListView(Model):
+    """A list and how it fares. `shown_url`: without what may be secret; a path for a file. `uploaded`:
+    it is a document that was sent here. `next_at`: when it is read again by itself. `can_undo`:
+    there is an import to take back. `summary`: of the last that went well.
+    """
+
+    id: int
+    kind: Kind
+    name: str
+    shown_url: str
+    uploaded: bool
+    enabled: bool
+    interval_seconds: int
+    priority: int
+    state: State
+    progress: Progress | None
+    refreshed_at: int | None
+    succeeded_at: int | None
+    next_at: int | None
+    last_error: str
+    summary: str
+    warning_count: int
+    can_undo: bool
+
+
+class ListSettings(Model):
+    """All that may be set. `url`: '' for what was uploaded. `merge_names`: entries of one name are
+    one channel with several sources. `zoneless_offset`: seconds east of UTC, for times of a guide
+    that name no zone; `shift_seconds` are added to all of its times.
+    """
+
+    id: int
+    kind: Kind
+    url: str
+    uploaded: bool
+    name: str
+    enabled: bool
+    interval_seconds: int
+    priority: int
+    user_agent: str
+    merge_names: bool
+    retire_days: int
+    zoneless_offset: int
+    shift_seconds: int
+
+
+class ListNew(Model):
+    """One of `url`, `upload_id` and `text`. Without an interval: six hours, guides twelve, never
+    for what was uploaded.
+    """
+
+    kind: Kind
+    url: Url | None = None
+    upload_id: Upload | None = None
+    text: Text | None = None
+    name: Name = ""
+    enabled: bool = True
+    interval_seconds: Interval | None = None
+    priority: Priority = 100
+    user_agent: UserAgent = ""
+    merge_names: bool = False
+    retire_days: Days = 7
+    zoneless_offset: Offset = 0
+    shift_seconds: Shift = 0
+
+
+class ListChange(Model):
+    """What is not named stays. Another `url` or upload is read at once."""
+
+    url: Url | None = None
+    upload_id: Upload | None = None
+    text: Text | None = None
+    name: Name | None = None
+    enabled: bool | None = None
+    interval_seconds: Interval | None = None
+    priority: Priority | None = None
+    user_agent: UserAgent | None = None
+    merge_names: bool | None = None
+    retire_days: Days | None = None
+    zoneless_offset: Offset | None = None
+    shift_seconds: Shift | None = None
+
+
+class PreviewWanted(Model):
+    """What would come of a list, or of another document for the list `list_id`. With neither `url`
+    nor `upload_id` nor `text`: of that list as it is now.
+    """
+
+    list_id: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    kind: Kind = "playlist"
+    url: Url | None = None
+    upload_id: Upload | None = None
+    text: Text | None = None
+    user_agent: UserAgent | None = None
+    merge_names: bool | None = None
+    retire_days: Days | None = None
+    zoneless_offset: Offset | None = None
+    shift_seconds: Shift | None = None
+
+
+class RefreshWanted(Model):
+    """`force`: also if it says that it has not changed."""
+
+    force: bool = False
+
+
+class ListResult(Model):
+    """What came of the last refresh. `report`: of the last that went well and brought something."""
+
+    refreshed_at: int | None
+    succeeded_at: int | None
+    last_error: str
+    report: ListReport | None
+
+
+class UploadView(Model):
+    """`size_bytes`: there so far. `limit_bytes`: of the whole, `piece_bytes`: of one piece."""
+
+    upload_id: int
+    size_bytes: int
+    limit_bytes: int
+    piece_bytes: int
+
+
+class PieceQuery(Model):
+    """`offset`: where the piece belongs, in bytes."""
+
+    offset: int = Field(default=0, ge=0, le=1 << 40)
+
+
+class ListQuery(PageQuery):
+    """`q`: a part of the name."""
+
+    kind: Literal["", "playlist", "guide"] = ""
+    q: str = ""
+
+
+# what of a list says where it is, which the store does not take as it stands
+_PLACES: Final = frozenset(("url", "upload_id", "text"))
+# with another one of these the same document says something else
+_MEANINGS: Final = ("merge_names", "zoneless_offset", "shift_seconds", "retire_days")
+
+
+class ListOperations:
+    """The handlers."""
+
+    def __init__(self, store: Store, refresher: Refresher, config: Config) -> None:
+        self._store = store
+        self._refresher = refresher
+        self._uploads = Uploads(config.data, limit_bytes=config.limits.list_bytes)
+        self._piece_bytes = config.limits.request_body_bytes
+
+    def table(self) -> list[Operation]:
+        return [*self._of_lists(), *self._of_uploads(), *self._of_one()]
+
+    def _of_lists(self) -> list[Operation]:
+        tag = "lists"
+        return [
+            Operation(
+                *("GET", "/lists", self.list, "All playlists and guides, and how they fare", tag),
+                query=ListQuery,
+                answer=Page[ListView],
+            ),
+            Operation(
+                *("POST", "/lists", self.add, "Read a playlist or a guide from now on", tag),
+                body=ListNew,
+                answer=ListView,
+                status=201,
+                errors=(409,),
+                description="It is read at once; `state` and `progress` say how far that is.",
+            ),
+            Operation(
+                *("POST", "/lists/preview", self.preview, "What an import would do", tag),
+                body=PreviewWanted,
+                answer=ListReport,
+                errors=(404, 409),
+                description="Nothing is written. A document that can't be had or read is a 422.",
+            ),
+        ]
+
+    def _of_uploads(self) -> list[Operation]:
+        tag = "lists"
+        return [
+            Operation(
+                *("POST", "/lists/uploads", self.begin_upload, "Begin to upload a document", tag),
+                answer=UploadView,
+                status=201,
+                errors=(409,),
+                description="Then send it in pieces, in order. An upload that no list is made of is"
+                " removed after a day.",
+            ),
+            Operation(
+                *("PUT", "/lists/uploads/{upload_id}", self.add_piece, "A piece of it", tag),
+                takes="application/octet-stream",
+                query=PieceQuery,
+                answer=UploadView,
+                errors=(409, 413),
+            ),
+        ]
+
+    def _of_one(self) -> list[Operation]:
+        tag, one = "lists", "/lists/{id}"
+        return [
+            Operation(
+                *("GET", one, self.read, "A list's settings", tag),
+                answer=ListSettings,
+                tagged=True,
+            ),
+            Operation(
+                *("PATCH", one, self.change, "Change a list's settings", tag),
+                body=ListChange,
+                answer=ListSettings,
+                current=self.read,
+                tagged=True,
+                errors=(409,),
+            ),
+            Operation(
+                *("DELETE", one, self.remove, "Read a list no more", tag),
+                current=self.read,
+                errors=(409,),
+                description="A playlist's channels stay, a guide's programmes go.",
+            ),
+            Operation(
+                *("GET", f"{one}/result", self.result, "What came of its last refresh", tag),
+                answer=ListResult,
+            ),
+            Operation(
+                *("POST", f"{one}/refresh", self.refresh, "Read it now", tag),
+                body=RefreshWanted,
+                answer=ListView,
+                status=202,
+            ),
+            Operation(
+                *("POST", f"{one}/undo", self.undo, "Take its last import back", tag),
+                answer=ListView,
+                errors=(409,),
+                description="Of a playlist. What was set by hand since stays. The next time it is"
+                " read the list counts again.",
+            ),
+        ]
+
+    # -- all of them --
+
+    async def list(self, call: Call) -> Page[ListView]:
+        query: ListQuery = call.query
+        wanted = query.q.casefold()
+        undoable = await self._store.lineup.undoable()
+        shown = [
+            self._view(one, undoable)
+            for one in await self._store.lineup.lists()
+            if query.kind in ("", one.kind) and wanted in one.name.casefold()
+        ]
+        return Page[ListView].of(shown, query)
+
+    async def add(self, call: Call) -> ListView:
+        wanted: ListNew = call.body
+        _check_interval(wanted.interval_seconds)
+        place = await self._place(wanted)
+        if place is None:
+            raise ConfigError("url", "say url, upload_id or text")
+        await self._check_free(wanted.kind, place)
+        given = wanted.model_dump(exclude=set(_PLACES))
+        if wanted.interval_seconds is None:
+            given["interval_seconds"] = usual_interval(wanted.kind, place)
+        number = await self._store.lineup.add_list(ListSource(0, url=place, **given))
+        if wanted.enabled:
+            self._refresher.ask(number, force=True)
+        made = await self._store.lineup.list_source(number)
+        if made is None:
+            raise NotThere("list")
+        return self._view(made, ())
+
+    async def preview(self, call: Call) -> ListReport:
+        wanted: PreviewWanted = call.body
+        source = ListSource(0, wanted.kind, "")
+        if wanted.list_id is not None:
+            source = await self._known(wanted.list_id)
+        place = await self._place(wanted)
+        if place is None and wanted.list_id is None:
+            raise ConfigError("url", "say url, upload_id, text or list_id")
+        said = wanted.model_dump(exclude={"list_id", "kind", *_PLACES}, exclude_none=True)
+        source = dataclasses.replace(source, url=source.url or place or "", **said)
+        try:
+            outcome = await self._refresher.try_out(source, place or source.url)
+        finally:
+            if wanted.text is not None and place is not None:
+                await asyncio.to_thread(self._uploads.remove, place)
+        report = report_of(outcome.text) if outcome.ok else None
+        if report is None:
+            raise Failed(422, redacted(outcome.text))
+        return report
+
+    # -- uploads --
+
+    async def begin_upload(self, _call: Call) -> UploadView:
+        return self._upload(await self._begin(), 0)
+
+    async def add_piece(self, call: Call) -> UploadView:
+        number, offset = call.ids["upload_id"], cast(PieceQuery, call.query).offset
+        for source in await self._store.lineup.lists():
+            if self._uploads.number_of(source.url) == number:
+                raise Failed(409, "a list is made of this one; begin another")
+        try:
+            size = await asyncio.to_thread(self._uploads.add, number, offset, call.request.body)
+        except KeyError:
+            raise NotThere("upload") from None
+        return self._upload(number, size)
+
+    async def _begin(self) -> int:
+        used = {one.url for one in await self._store.lineup.lists()}
+        try:
+            return await asyncio.to_thread(self._uploads.begin, used)
+        except ConfigError as error:
+            raise Failed(409, error.problem) from None
+
+    def _upload(self, number: int, size: int) -> UploadView:
+        return UploadView(
+            upload_id=number,
+            size_bytes=size,
+            limit_bytes=self._uploads.limit_bytes,
+            piece_bytes=self._piece_bytes,
+        )
+
+    # -- one of them --
+
+    async def read(self, call: Call) -> ListSettings:
+        return self._settings(await self._found(call))
+
+    async def result(self, call: Call) -> ListResult:
+        source = await self._found(call)
+        return ListResult(
+            refreshed_at=source.refreshed_at,
+            succeeded_at=source.succeeded_at,
+            last_error=redacted(source.last_error),
+            report=report_of(source.last_result),
+        )
+
+    async def change(self, call: Call) -> ListSettings:
+        source = await self._found(call)
+        wanted: ListChange = call.body
+        _check_interval(wanted.interval_seconds)
+        said = wanted.model_dump(exclude=set(_PLACES), exclude_none=True)
+        place = await self._place(wanted) or source.url
+        if place != source.url:
+            await self._check_free(source.kind, place)
+        changed = dataclasses.replace(source, url=place, **said)
+        await self._store.lineup.set_list(changed)
+        if place != source.url:
+            await asyncio.to_thread(self._uploads.remove, source.url)
+        another = any(getattr(changed, name) != getattr(source, name) for name in _MEANINGS)
+        if changed.enabled and (place != source.url or another):
+            self._refresher.ask(source.id, force=True)
+        return self._settings(changed)
+
+    async def remove(self, call: Call) -> None:
+        source = await self._found(call)
+        self._check_idle(source)
+        await remove_list(self._store, source)
+        await asyncio.to_thread(self._uploads.remove, source.url)
+
+    async def refresh(self, call: Call) -> ListView:
+        source = await self._found(call)
+        self._refresher.ask(source.id, force=cast(RefreshWanted, call.body).force)
+        return self._view(source, await self._store.lineup.undoable())
+
+    async def undo(self, call: Call) -> ListView:
+        source = await self._found(call)
+        self._check_idle(source)
+        if source.kind != "playlist" or not await undo_import(self._store, source):
+            raise Failed(409, "there is nothing to take back")
+        return self._view(source, await self._store.lineup.undoable())
+
+    # -- what they share --
+
+    async def _found(self, call: Call) -> ListSource:
+        return await self._known(call.ids["id"])
+
+    async def _known(self, number: int) -> ListSource:
+        source = await self._store.lineup.list_source(number)
+        if source is None:
+            raise NotThere("list")
+        return source
+
+    def _check_idle(self, source: ListSource) -> None:
+        if self._refresher.running == source.id:
+            raise Failed(409, "it is being read; wait for its end")
+
+    async def _check_free(self, kind: str, place: str) -> None:
+        if any(one.url == place and one.kind == kind for one in await self._store.lineup.lists()):
+            raise Failed(409, "there is a list of this address already")
+
+    async def _place(self, wanted: ListNew | ListChange | PreviewWanted) -> str | None:
+        """Where the document is that was named; None when none was. Raises ConfigError."""
+        said = [name for name in ("url", "upload_id", "text") if getattr(wanted, name) is not None]
+        if len(said) > 1:
+            raise ConfigError(said[1], f"there is {said[0]} already")
+        if wanted.url is not None:
+            return _checked(wanted.url)
+        number = wanted.upload_id
+        if wanted.text is not None:
+            number = await self._begin()
+            body = wanted.text.encode("utf-8", "replace")
+            await asyncio.to_thread(self._uploads.add, number, 0, body)
+        if number is None:
+            return None
+        path = await asyncio.to_thread(self._uploads.path, number)
+        if path is None:
+            raise ConfigError("upload_id", "there is no such upload, or nothing in it")
+        return str(path)
+
+    def _view(self, source: ListSource, undoable: Collection[int]) -> ListView:
+        progress = self._refresher.progress_of(source.id)
+        report = report_of(source.last_result)
+        due = due_at(source, 1, time.time())
+        uploaded = self._uploads.number_of(source.url) is not None
+        kept = {name: getattr(source, name) for name in _SHOWN}
+        return ListView(
+            **kept,
+            shown_url=_UPLOADED if uploaded else _shown(source.url),
+            uploaded=uploaded,
+            state=_state(source, progress),
+            progress=None if progress is None else _progress(progress),
+            next_at=None if due is None else math.ceil(max(due, time.time())),
+            last_error=redacted(source.last_error),
+            summary=report.summary if report is not None else "",
+            warning_count=report.warning_count if report is not None else 0,
+            can_undo=source.id in undoable,
+        )
+
+    def _settings(self, source: ListSource) -> ListSettings:
+        kept: dict[str, Any] = {name: getattr(source, name) for name in _SET}
+        uploaded = self._uploads.number_of(source.url) is not None
+        return ListSettings(**kept, url="" if uploaded else source.url, uploaded=uploaded)
+
+
+_SHOWN: Final = (
+    *("id", "kind", "name", "enabled", "interval_seconds", "priority"),
+    *("refreshed_at", "succeeded_at"),
+)
+_SET: Final = tuple(name for name in ListSettings.model_fields if name not in ("url", "uploaded"))
+
+
+def _state(source: ListSource, progress: ListProgress | None) -> State:
+    if progress is not None:
+        return cast(State, progress.step)
+    if not source.enabled:
+        return "off"
+    if source.last_error:
+        return "failed"
+    return "never read" if source.succeeded_at is None else "well"
+
+
+def _progress(progress: ListProgress) -> Progress:
+    _list_id, step, done, size, _text = progress
+    return Progress(step=step, done_bytes=done, all_bytes=size)
+
+
+def _shown(place: str) -> str:
+    return shown_url(place) if "://" in place else place
+
+
+def _checked(url: str) -> str:
+    """Raises ConfigError."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise ConfigError("url", "it takes an address like https://example.org/list.m3u")
+    return text
+
+
+def _check_interval(seconds: int | None) -> None:
+    if seconds and seconds < _LEAST_SECONDS:
+        raise ConfigError("interval_seconds", f"at least {_LEAST_SECONDS}, or 0")
