@@ -41,14 +41,14 @@ function History() {
 function Tail() {
   const [level, setLevel] = useState("");
   const { data, error, busy, reload } = useGet("log", { lines: 500, level });
-  const lines = data?.items ?? data?.lines ?? [];
+  const lines = data?.lines ?? [];
   const options = [["", t("log.level.all")], ["info", "info"], ["warning", "warning"], ["error", "error"]];
   return html`<div class="filter"><${Choice} hidden=${true} label=${t("log.level")} value=${level} onInput=${setLevel} options=${options} />
       <${Button} icon="restart" kind="secondary" label=${t("log.again")} onClick=${reload} /></div>
     <${Trouble} error=${error} />${busy && !data && html`<${Waiting} />`}
     ${data && !lines.length && html`<${Nothing} text=${t("log.none")} />`}
-    ${lines.length > 0 && html`<div class="tail" role="region" tabindex="0" aria-label=${t("log.tail")}>${lines.map((one, at) => (typeof one === "string" ? html`<p key=${at}>${one}</p>` : html`<p key=${at}><time>${exact(one.at)}</time>
-      <${Badge} kind=${LEVELS[String(one.level).toUpperCase()] ?? ""}>${one.level}<//> <span class="from">${one.logger ?? one.name ?? ""}</span> ${one.message ?? one.text}</p>`))}</div>`}`;
+    ${lines.length > 0 && html`<div class="tail" role="region" tabindex="0" aria-label=${t("log.tail")}>${lines.map((one) => html`<p key=${one.id}><time>${exact(one.at)}</time>
+      <${Badge} kind=${LEVELS[String(one.level).toUpperCase()] ?? ""}>${one.level}<//> <span class="from">${one.logger}</span> ${one.text}</p>`)}</div>`}`;
 }
 
 export default function Log() {
