@@ -1,5 +1,6 @@
 // What is on air, as the server tells it. Owns: the one event stream of this page, the picture that
-// is made of it. Must not know: how it is drawn. Nothing here asks twice for what an event tells.
+// is made of it. Must not know: how it is drawn. The server tells all there is when a stream begins,
+// and then what changes; nothing here is asked for again and again.
 
 import { useEffect, useState } from "./vendor/preact-hooks.js";
 import { address, get } from "./api.js";
@@ -7,14 +8,14 @@ import { address, get } from "./api.js";
 const TYPES = ["live", "engine", "ladder", "import", "history"];
 const AGAIN_MS = 5000; // a stream that was refused is tried again after so long
 
-const picture = { channels: new Map(), films: new Map(), engines: [], totals: {}, error: null };
+const picture = { channels: new Map(), films: new Map(), engines: new Map(), totals: null, error: null };
 const listeners = new Map(TYPES.map((type) => [type, new Set()]));
 const watchers = new Set();
-const opened = new Map(); // keys of channels whose viewers are shown, and by how many
+const opened = new Map(); // keys whose viewers are shown, and by how many
 let source = null;
 let connected = false;
 let due = 0;
-let lastId = "";
+let moving = 0;
 
 function tell() {
   if (due) return;
@@ -24,74 +25,68 @@ function tell() {
   });
 }
 
-function take(told) {
-  for (const one of told.channels || []) {
-    const before = picture.channels.get(one.key);
-    picture.channels.set(one.key, { ...before, ...one });
-  }
-  for (const one of told.films || []) picture.films.set(one.key, one);
-  for (const key of told.gone || []) {
-    picture.channels.delete(key);
-    picture.films.delete(key);
-  }
-  if (told.engines) picture.engines = told.engines;
-  if (told.totals) picture.totals = { ...picture.totals, ...told.totals };
-  tell();
+/** `since`: when its state began, on this machine's clock; how long it lasts is told only with news. */
+function merged(before, told) {
+  const one = { ...before, ...told };
+  if (told.state_seconds !== undefined) one.since = Date.now() / 1000 - told.state_seconds;
+  return one;
 }
 
-/** The whole picture, afresh. */
-export async function refresh() {
-  try {
-    const told = await get("live");
-    picture.channels.clear();
-    picture.films.clear();
-    picture.error = null;
-    take(told);
-  } catch (error) {
-    picture.error = error;
-    tell();
+function take(kind, told) {
+  if (kind === "engine") {
+    if (told.full) picture.engines.clear();
+    for (const one of told.engines) picture.engines.set(one.id, one);
+    for (const id of told.gone) picture.engines.delete(id);
+    return;
   }
+  for (const name of ["channels", "films"]) {
+    const known = picture[name];
+    const before = new Map(known);
+    if (told.full) known.clear();
+    for (const one of told[name] || []) {
+      if (told.full || before.has(one.key) || one.name !== undefined) known.set(one.key, merged(before.get(one.key), one));
+    }
+    for (const key of told.gone) known.delete(key);
+  }
+  if (told.totals) picture.totals = told.totals;
 }
 
 function connect() {
+  clearTimeout(moving);
   source?.close();
-  const stream = new EventSource(address("events", { viewers: [...opened.keys()], last_event_id: lastId }));
+  const stream = new EventSource(address("events", { viewers: [...opened.keys()] }));
   source = stream;
   stream.onopen = () => {
     connected = true;
+    picture.error = null;
     tell();
   };
   stream.onerror = () => {
     connected = false;
     tell();
-    if (stream.readyState === EventSource.CLOSED && source === stream) {
-      setTimeout(() => source === stream && begin(), AGAIN_MS);
-    }
+    if (stream.readyState === EventSource.CLOSED && source === stream) refused(stream);
   };
   for (const type of TYPES) {
     stream.addEventListener(type, (event) => {
-      lastId = event.lastEventId || lastId;
       const told = JSON.parse(event.data);
-      if (type === "live") take(told);
-      if (type === "engine") takeEngine(told);
+      if (type === "live" || type === "engine") {
+        take(type, told);
+        tell();
+      }
       for (const listener of listeners.get(type)) listener(told);
     });
   }
 }
 
-function takeEngine(told) {
-  const engines = told.engines || [told];
-  for (const one of engines) {
-    const at = picture.engines.findIndex((engine) => engine.url === one.url);
-    if (at < 0) picture.engines.push(one);
-    else picture.engines[at] = { ...picture.engines[at], ...one };
+/** An event stream does not say why it was refused: another question does. */
+async function refused(stream) {
+  try {
+    await get("session");
+  } catch (error) {
+    picture.error = error;
+    tell();
   }
-  tell();
-}
-
-async function begin() {
-  await refresh();
-  connect();
+  moving = setTimeout(() => source === stream && connect(), AGAIN_MS);
 }
 
 /** The picture, drawn again when it changes; the stream runs as long as the page does. */
@@ -99,7 +94,7 @@ export function useLive() {
   const [, redraw] = useState(0);
   useEffect(() => {
     watchers.add(redraw);
-    if (!source) begin();
+    if (!source) connect();
     return () => watchers.delete(redraw);
   }, []);
   return { ...picture, connected };
@@ -109,20 +104,21 @@ export function useLive() {
 export function useEvents(type, listener) {
   useEffect(() => {
     listeners.get(type).add(listener);
-    if (!source) begin();
+    if (!source) connect();
     return () => listeners.get(type).delete(listener);
   }, [type, listener]);
 }
 
-/** Ask for the viewers of a channel too, while the component is there. */
+/** Ask for the viewers of a channel or a film too, while the component is there. */
 export function useViewers(key) {
   useEffect(() => {
     opened.set(key, (opened.get(key) || 0) + 1);
-    if (source) connect();
+    moving = setTimeout(connect);
     return () => {
       if (opened.get(key) > 1) opened.set(key, opened.get(key) - 1);
       else opened.delete(key);
-      connect();
+      clearTimeout(moving);
+      moving = setTimeout(connect);
     };
   }, [key]);
 }

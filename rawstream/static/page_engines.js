@@ -1,19 +1,16 @@
 // The engines that channels run on. Owns: this page.
 
-import { patch, post, remove, useGet } from "./api.js";
-import { attempt, Badge, Button, Dialog, Head, html, Nothing, note, Submit, sure, Text, Trouble, useCallback, useForm, useState, Waiting, Whole } from "./ui.js";
-import { useEvents } from "./live.js";
+import { patch, post, remove } from "./api.js";
+import { attempt, Badge, Button, Dialog, Head, html, Nothing, note, Submit, sure, Text, Trouble, useForm, useState, Waiting, Whole } from "./ui.js";
+import { useLive } from "./live.js";
 import { t, word } from "./text.js";
 
-const GOOD = ["ready", "up", "healthy", "ok"];
-const numberOf = (engine) => engine.number ?? engine.id;
 
 /** Whether there is an engine, and what it says of itself. */
 export function Checked({ told }) {
   if (!told) return null;
-  const good = told.ok ?? (!told.error && !told.problem);
-  const text = good ? t("engines.check.good", { version: told.version || "?" }) : (told.error || told.problem || told.reason || t("engines.check.bad"));
-  return html`<p class=${good ? "good" : "trouble"} role="status">${text}</p>`;
+  const text = told.ok ? t("engines.check.good", { version: told.version || "?" }) : told.error || t("engines.check.bad");
+  return html`<p class=${told.ok ? "good" : "trouble"} role="status">${text}</p>`;
 }
 
 export function useCheck(form) {
@@ -48,7 +45,7 @@ function Adding({ onClose, onDone }) {
 function Capacity({ engine, onClose, onDone }) {
   const form = useForm({ capacity: engine.capacity });
   const save = async () => {
-    if ((await form.send((values) => patch(`engines/${numberOf(engine)}`, values))) !== undefined) onDone();
+    if ((await form.send((values) => patch(`engines/${engine.id}`, values))) !== undefined) onDone();
   };
   return html`<${Dialog} title=${engine.url} onClose=${onClose} onSubmit=${save}
     footer=${html`<${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} /><${Submit} label=${t("save")} busy=${form.busy} />`}>
@@ -56,38 +53,30 @@ function Capacity({ engine, onClose, onDone }) {
 }
 
 function Engine({ engine, act, onEdit }) {
-  const path = `engines/${numberOf(engine)}`;
+  const path = `engines/${engine.id}`;
   const erase = async () => {
     if (await sure(t("engines.delete.sure", { url: engine.url }), t("delete"))) await act(() => remove(path), t("deleted"));
   };
   const drain = () => act(() => patch(path, { draining: !engine.draining }), t("saved"));
-  const used = (engine.sessions ?? 0) + (engine.starting ?? 0);
+  const used = engine.sessions + engine.starting;
   return html`<li class="card"><div class="line"><div class="what"><strong class="clip">${engine.url}</strong><small>${engine.version || "–"}</small></div>
-    <span class="badges"><${Badge} kind=${GOOD.includes(engine.state) ? "good" : "warn"}>${word("engine.state", engine.state)}<//>${engine.draining && html`<${Badge} kind="warn">${t("engines.draining")}<//>`}</span>
+    <span class="badges"><${Badge} kind=${engine.state === "up" ? "good" : "warn"}>${word("engine.state", engine.state)}<//>${engine.draining && html`<${Badge} kind="warn">${t("engines.draining")}<//>`}</span>
     <span class="cell"><progress value=${used} max=${Math.max(1, engine.capacity)} aria-label=${t("engines.capacity")}></progress> ${t("engines.used", { used, of: engine.capacity })}</span>
     <span class="tools"><${Button} kind="secondary small" label=${engine.draining ? t("engines.undrain") : t("engines.drain")} onClick=${drain} />
       <${Button} icon="edit" text=${false} label=${t("edit.what", { name: engine.url })} onClick=${() => onEdit(engine)} />
       <${Button} icon="trash" text=${false} label=${t("delete.what", { name: engine.url })} onClick=${erase} /></span></div>
-    <p class="nothing">${t("engines.counts", { starts: engine.starts ?? 0, failures: engine.failures ?? 0 })}</p>
+    <p class="nothing">${t("engines.counts", { starts: engine.starts, failures: engine.failures })}</p>
     ${engine.last_error && html`<p class="trouble">${engine.last_error}</p>`}</li>`;
 }
 
 export default function Engines() {
-  const { data, error, busy, reload } = useGet("engines");
+  const { engines, totals, error } = useLive();
   const [dialog, setDialog] = useState(null);
-  useEvents("engine", useCallback(() => { reload(); }, [reload]));
-  const engines = data?.items ?? data ?? [];
-  const act = async (work, done) => {
-    if ((await attempt(work, done)) !== undefined) await reload();
-  };
-  const done = () => {
-    setDialog(null);
-    reload();
-  };
+  const done = () => setDialog(null);
   return html`<${Head} title=${t("nav.engines")}><${Button} icon="plus" label=${t("engines.add")} onClick=${() => setDialog("add")} /><//>
-    <${Trouble} error=${error} />${busy && !data && !error && html`<${Waiting} />`}
-    ${data && !engines.length && html`<${Nothing} text=${t("engines.none")} />`}
-    <ul class="plain-list cards">${engines.map((engine) => html`<${Engine} key=${engine.url} engine=${engine} act=${act} onEdit=${setDialog} />`)}</ul>
+    <${Trouble} error=${error} />${!totals && !error && html`<${Waiting} />`}
+    ${totals && !engines.size && html`<${Nothing} text=${t("engines.none")} />`}
+    <ul class="plain-list cards">${[...engines.values()].map((engine) => html`<${Engine} key=${engine.id} engine=${engine} act=${attempt} onEdit=${setDialog} />`)}</ul>
     ${dialog === "add" && html`<${Adding} onClose=${() => setDialog(null)} onDone=${done} />`}
     ${dialog?.url && html`<${Capacity} engine=${dialog} onClose=${() => setDialog(null)} onDone=${done} />`}`;
 }

@@ -1,10 +1,11 @@
 // The first start: a password for the admin, an engine, a first playlist. Owns: these three steps;
 // each may be left out, and is found again on its own page.
 
-import { patch, post, useGet } from "./api.js";
+import { patch, post } from "./api.js";
 import { Button, Head, html, Icon, note, Submit, Text, Trouble, useForm, useState } from "./ui.js";
 import { Checked, useCheck } from "./page_engines.js";
 import { Adding } from "./page_lists.js";
+import { useLive } from "./live.js";
 import { t } from "./text.js";
 
 function Step({ number, title, done, lead, children }) {
@@ -35,11 +36,10 @@ function Password({ who, done, onDone }) {
 function Engine({ done, onDone }) {
   const form = useForm({ url: "http://127.0.0.1:6878" });
   const [told, check] = useCheck(form);
-  const { data } = useGet("engines");
-  const there = data?.items ?? data ?? [];
+  const { engines } = useLive();
   const add = async () => {
     const url = form.values.url.trim();
-    if (there.some((one) => one.url === url)) {
+    if ([...engines.values()].some((one) => one.url === url)) {
       onDone();
       return;
     }

@@ -14,15 +14,15 @@ const STATE_KINDS = { live: "good", playing: "good", lingering: "", starting: "w
 
 const Figure = ({ label, value }) => html`<div class="figure"><dt>${label}</dt><dd>${value}</dd></div>`;
 
-function Figures({ totals, channels }) {
-  const held = totals.held ? ` +${totals.held}` : "";
+function Figures({ totals }) {
+  const shown = (show, name) => (totals ? show(totals[name]) : "–");
   return html`<dl class="figures">
-    <${Figure} label=${t("overview.viewers")} value=${`${number(totals.viewers ?? 0)}${held}`} />
-    <${Figure} label=${t("overview.channels")} value=${number(channels)} />
-    <${Figure} label=${t("overview.in")} value=${bitRate(totals.bits_in_per_second)} />
-    <${Figure} label=${t("overview.out")} value=${bitRate(totals.bits_out_per_second)} />
-    <${Figure} label=${t("overview.connections")} value=${number(totals.connections ?? 0)} />
-    <${Figure} label=${t("overview.uptime")} value=${duration(totals.uptime_seconds ?? 0)} /></dl>`;
+    <${Figure} label=${t("overview.viewers")} value=${shown(number, "viewers") + (totals?.held ? ` +${totals.held}` : "")} />
+    <${Figure} label=${t("overview.channels")} value=${shown(number, "channels")} />
+    <${Figure} label=${t("overview.in")} value=${shown(bitRate, "bits_in_per_second")} />
+    <${Figure} label=${t("overview.out")} value=${shown(bitRate, "bits_out_per_second")} />
+    <${Figure} label=${t("overview.connections")} value=${shown(number, "connections")} />
+    <${Figure} label=${t("overview.uptime")} value=${shown(duration, "uptime_seconds")} /></dl>`;
 }
 
 /** The last hour as the server kept it, and from there on what the events tell. */
@@ -33,7 +33,7 @@ function Charts({ totals }) {
   useEffect(() => { if (data) setPoints(data.points.map((one) => [one.at, one.bits_in_per_second, one.bits_out_per_second, one.viewers])); }, [data]);
   useEffect(() => {
     const now = Date.now() / 1000;
-    if (!points || totals.viewers === undefined || now - last.current < 10) return;
+    if (!points || !totals || now - last.current < 10) return;
     last.current = now;
     const one = [now, totals.bits_in_per_second, totals.bits_out_per_second, totals.viewers];
     setPoints((before) => [...before.filter((each) => each[0] < now).slice(-POINTS), one]);
@@ -81,11 +81,10 @@ function Viewers({ viewers, film = false }) {
     ${viewers.length > shown.length && html`<p class="nothing">${t("viewer.more", { n: viewers.length - shown.length })}</p>`}`;
 }
 
-const count = (one) => one.viewer_count ?? (Array.isArray(one.viewers) ? one.viewers.length : (one.viewers ?? 0));
-
-function ChannelViewers({ channel }) {
-  useViewers(channel.key);
-  return Array.isArray(channel.viewers) ? html`<${Viewers} viewers=${channel.viewers} />` : html`<${Waiting} />`;
+/** Who watches a channel or a film: asked for as long as this is open. */
+function Watchers({ of, film = false }) {
+  useViewers(of.key);
+  return of.viewers ? html`<${Viewers} viewers=${of.viewers} film=${film} />` : html`<${Waiting} />`;
 }
 
 function OnAir({ channel, onPlay }) {
@@ -95,23 +94,22 @@ function OnAir({ channel, onPlay }) {
   const stop = async () => {
     if (await sure(t("overview.stop.sure", { name: channel.name || channel.key }), t("overview.stop"))) await act("stop", t("overview.stopped"))();
   };
-  const viewers = count(channel);
   return html`<li class="onair"><div class="line">
     <button type="button" class="bare" aria-expanded=${open ? "true" : "false"} aria-label=${t("overview.show_viewers", { name: channel.name || channel.key })}
       onClick=${() => setOpen(!open)}><${Icon} name=${open ? "down" : "right"} /></button>
     <div class="what"><strong class="clip" title=${channel.name}>${channel.name || (channel.infohash || channel.key).slice(0, 12)}</strong>
       <small class="clip" title=${channel.source}>${channel.source || "–"}</small></div>
-    <span class="state"><${Badge} kind=${STATE_KINDS[channel.state] ?? ""}>${word("channel.state", channel.state)}<//> <small>${duration(channel.state_seconds)}</small></span>
+    <span class="state"><${Badge} kind=${STATE_KINDS[channel.state] ?? ""}>${word("channel.state", channel.state)}<//> <small>${duration(Date.now() / 1000 - channel.since)}</small></span>
     <span class="cell" data-label=${t("overview.bitrate")}>${bitRate(channel.bitrate)}</span>
     <span class="cell" data-label=${t("overview.peers")}>${channel.peers ?? "–"}</span>
-    <span class="cell" data-label=${t("overview.viewers")}>${number(viewers)}${channel.held ? ` +${channel.held}` : ""}</span>
+    <span class="cell" data-label=${t("overview.viewers")}>${number(channel.viewer_count)}${channel.held ? ` +${channel.held}` : ""}</span>
     <span class="tools">
-      ${channel.channel_ids?.length > 0 && html`<${Button} icon="play" text=${false} label=${t("play")} onClick=${() => onPlay(channel)} />`}
+      ${channel.channel_ids.length > 0 && html`<${Button} icon="play" text=${false} label=${t("play")} onClick=${() => onPlay(channel)} />`}
       <${Button} icon="next" text=${false} label=${t("overview.next")} onClick=${act("next", t("overview.next.done"))} />
       <${Button} icon="restart" text=${false} label=${t("overview.restart")} onClick=${act("restart", t("overview.restarted"))} />
       <${Button} icon="stop" text=${false} label=${t("overview.stop")} onClick=${stop} /></span></div>
     ${channel.last_error && !["live", "lingering"].includes(channel.state) && html`<p class="trouble">${channel.last_error}</p>`}
-    ${open && html`<${ChannelViewers} channel=${channel} />`}</li>`;
+    ${open && html`<${Watchers} of=${channel} />`}</li>`;
 }
 
 function Film({ film }) {
@@ -123,28 +121,28 @@ function Film({ film }) {
     <span class="state"><${Badge} kind=${STATE_KINDS[film.state] ?? ""}>${word("channel.state", film.state)}<//></span>
     <span class="cell" data-label=${t("overview.size")}>${film.length === null ? "–" : size(film.length)}</span>
     <span class="cell" data-label=${t("overview.peers")}>${film.peers ?? "–"}</span>
-    <span class="cell" data-label=${t("overview.viewers")}>${number(count(film))}</span><span class="tools"></span></div>
-    ${open && html`<${Viewers} viewers=${Array.isArray(film.viewers) ? film.viewers : []} film=${true} />`}</li>`;
+    <span class="cell" data-label=${t("overview.viewers")}>${number(film.viewer_count)}</span><span class="tools"></span></div>
+    ${open && html`<${Watchers} of=${film} film=${true} />`}</li>`;
 }
 
 function Engines({ engines }) {
-  if (!engines.length) return html`<${Nothing} text=${t("engines.none")} />`;
-  return html`<ul class="plain-list">${engines.map((engine) => html`<li key=${engine.url} class="engine"><span class="clip">${engine.url}</span>
-    <${Badge} kind=${engine.state === "ready" || engine.state === "up" || engine.state === "healthy" ? "good" : "warn"}>${word("engine.state", engine.state)}<//>
+  if (!engines.size) return html`<${Nothing} text=${t("engines.none")} />`;
+  return html`<ul class="plain-list">${[...engines.values()].map((engine) => html`<li key=${engine.id} class="engine"><span class="clip">${engine.url}</span>
+    <${Badge} kind=${engine.state === "up" ? "good" : "warn"}>${word("engine.state", engine.state)}<//>
     <span>${t("engines.used", { used: engine.sessions + engine.starting, of: engine.capacity })}</span></li>`)}</ul>`;
 }
 
 export default function Overview({ who }) {
   const { channels, films, engines, totals, error } = useLive();
   const [playing, setPlaying] = useState(null);
-  const shown = [...channels.values()].sort((one, other) => count(other) - count(one) || one.name.localeCompare(other.name) || one.key.localeCompare(other.key));
+  const shown = [...channels.values()].sort((one, other) => other.viewer_count - one.viewer_count || one.name.localeCompare(other.name) || one.key.localeCompare(other.key));
   return html`<${Head} title=${t("nav.overview")} />
     <${Trouble} error=${error} />
-    <${Figures} totals=${totals} channels=${channels.size} />
+    <${Figures} totals=${totals} />
     <${Charts} totals=${totals} />
     <section><h2>${t("overview.on_air")}</h2>
-      ${shown.length ? html`<ul class="plain-list">${shown.map((channel) => html`<${OnAir} key=${channel.key} channel=${channel} onPlay=${setPlaying} />`)}</ul>` : html`<${Nothing} text=${t("overview.nothing")} />`}</section>
+      ${shown.length ? html`<ul class="plain-list">${shown.map((channel) => html`<${OnAir} key=${channel.key} channel=${channel} onPlay=${setPlaying} />`)}</ul>` : totals && html`<${Nothing} text=${t("overview.nothing")} />`}</section>
     ${films.size > 0 && html`<section><h2>${t("overview.films")}</h2><ul class="plain-list">${[...films.values()].map((film) => html`<${Film} key=${film.key} film=${film} />`)}</ul></section>`}
-    <section><h2>${t("nav.engines")}</h2><${Engines} engines=${engines} /></section>
-    ${playing && html`<${Player} channel=${{ id: playing.channel_ids[0], name: playing.name }} codecs=${playing.codecs || []} who=${who} onClose=${() => setPlaying(null)} />`}`;
+    ${totals && html`<section><h2>${t("nav.engines")}</h2><${Engines} engines=${engines} /></section>`}
+    ${playing && html`<${Player} channel=${{ id: playing.channel_ids[0], name: playing.name }} who=${who} onClose=${() => setPlaying(null)} />`}`;
 }

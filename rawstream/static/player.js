@@ -3,19 +3,23 @@
 
 import { address, get } from "./api.js";
 import { Badge, Dialog, html, script, Shown, Trouble, useEffect, useRef, useState, Waiting } from "./ui.js";
+import { useLive } from "./live.js";
 import { t } from "./text.js";
 
 const here = (name) => new URL(name, import.meta.url).href;
+// what an MPEG-TS has, by FFmpeg's names, as Media Source Extensions ask for it
 const CODECS = {
-  h264: 'video/mp4; codecs="avc1.640028"', hevc: 'video/mp4; codecs="hvc1.1.6.L120.90"',
-  mpeg2: 'video/mp4; codecs="mp4v.61"', ac3: 'audio/mp4; codecs="ac-3"', eac3: 'audio/mp4; codecs="ec-3"',
-  mp2: 'audio/mp4; codecs="mp4a.40.33"', aac: 'audio/mp4; codecs="mp4a.40.2"', mpegaudio: 'audio/mpeg',
+  h264: 'video/mp4; codecs="avc1.640028"', hevc: 'video/mp4; codecs="hvc1.1.6.L120.90"', mpeg1video: 'video/mp4; codecs="mp4v.6a"',
+  mpeg2video: 'video/mp4; codecs="mp4v.61"', mpeg4: 'video/mp4; codecs="mp4v.20.9"', vc1: 'video/mp4; codecs="vc-1"',
+  av1: 'video/mp4; codecs="av01.0.08M.08"', ac3: 'audio/mp4; codecs="ac-3"', eac3: 'audio/mp4; codecs="ec-3"',
+  mp2: "audio/mpeg", aac: 'audio/mp4; codecs="mp4a.40.2"', aac_latm: 'audio/mp4; codecs="mp4a.40.2"', opus: 'audio/mp4; codecs="opus"',
+  dts: 'audio/mp4; codecs="dtsc"',
 };
 
 /** Those of a stream's codecs that this browser is known not to have. */
 export function unplayable(codecs, media = window.MediaSource) {
   return codecs.filter((name) => {
-    const type = CODECS[name.toLowerCase().replace(/[^a-z0-9]/g, "")];
+    const type = CODECS[name];
     return type && media && !media.isTypeSupported(type);
   });
 }
@@ -60,12 +64,14 @@ async function elsewhere(id, who) {
   return token ? `${urls.server}/live/${token}/${id}.ts` : "";
 }
 
-/** `channel`: `{id, name}`; `codecs` where they are known. */
-export default function Player({ channel, codecs = [], who, onClose }) {
+/** `channel`: `{id, name}`. Its codecs are known once it is on air. */
+export default function Player({ channel, who, onClose }) {
   const video = useRef(null);
   const [state, setState] = useState("starting");
   const [why, setWhy] = useState("");
   const [url, setUrl] = useState("");
+  const onAir = [...useLive().channels.values()].find((one) => one.channel_ids.includes(channel.id));
+  const codecs = onAir?.codecs ?? [];
   const missing = unplayable(codecs);
   useEffect(() => {
     let end = null;
