@@ -16,6 +16,7 @@ let source = null;
 let connected = false;
 let due = 0;
 let moving = 0;
+let lastId = "";
 
 function tell() {
   if (due) return;
@@ -54,7 +55,7 @@ function take(kind, told) {
 function connect() {
   clearTimeout(moving);
   source?.close();
-  const stream = new EventSource(address("events", { viewers: [...opened.keys()] }));
+  const stream = new EventSource(address("events", { viewers: [...opened.keys()], last_event_id: lastId }));
   source = stream;
   stream.onopen = () => {
     connected = true;
@@ -68,6 +69,7 @@ function connect() {
   };
   for (const type of TYPES) {
     stream.addEventListener(type, (event) => {
+      lastId = event.lastEventId || lastId;
       const told = JSON.parse(event.data);
       if (type === "live" || type === "engine") {
         take(type, told);

@@ -114,6 +114,9 @@ function OnAir({ channel, onPlay }) {
 
 function Film({ film }) {
   const [open, setOpen] = useState(false);
+  const stop = async () => {
+    if (await sure(t("overview.stop.sure", { name: film.name || film.key }), t("overview.stop"))) await attempt(() => post(`live/${encodeURIComponent(film.key)}/stop`), t("overview.stopped"));
+  };
   return html`<li class="onair"><div class="line">
     <button type="button" class="bare" aria-expanded=${open ? "true" : "false"} aria-label=${t("overview.show_viewers", { name: film.name || film.key })}
       onClick=${() => setOpen(!open)}><${Icon} name=${open ? "down" : "right"} /></button>
@@ -121,7 +124,7 @@ function Film({ film }) {
     <span class="state"><${Badge} kind=${STATE_KINDS[film.state] ?? ""}>${word("channel.state", film.state)}<//></span>
     <span class="cell" data-label=${t("overview.size")}>${film.length === null ? "–" : size(film.length)}</span>
     <span class="cell" data-label=${t("overview.peers")}>${film.peers ?? "–"}</span>
-    <span class="cell" data-label=${t("overview.viewers")}>${number(film.viewer_count)}</span><span class="tools"></span></div>
+    <span class="cell" data-label=${t("overview.viewers")}>${number(film.viewer_count)}</span><span class="tools"><${Button} icon="stop" text=${false} label=${t("overview.stop")} onClick=${stop} /></span></div>
     ${open && html`<${Watchers} of=${film} film=${true} />`}</li>`;
 }
 

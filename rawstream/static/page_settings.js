@@ -1,43 +1,56 @@
 // What may be changed while the server runs, tokens of scripts, copies. Owns: this page.
 
-import { address, exchange, patch, post, remove, useGet } from "./api.js";
-import { attempt, Badge, Button, Check, Dialog, Head, html, Icon, note, Nothing, Shown, Submit, sure, Text, Trouble, useEffect, useForm, useState, Waiting, Whole } from "./ui.js";
+import { address, exchange, post, remove, useGet } from "./api.js";
+import { attempt, Badge, Button, Check, Choice, Dialog, Head, html, Icon, note, Nothing, Shown, Submit, sure, Text, Trouble, useEffect, useForm, useState, Waiting, Whole } from "./ui.js";
 import { dateMoment, day, moment } from "./format.js";
 import { t, word } from "./text.js";
 
-/** One setting, by what it is now. Lists are written with commas. */
-function Setting({ name, value, form }) {
-  const label = word("setting", name);
-  const given = { label, ...form.field(name) };
-  if (typeof value === "boolean") return html`<${Check} ...${given} />`;
-  if (typeof value === "number") return html`<${Whole} ...${given} step="any" />`;
-  if (Array.isArray(value)) {
-    return html`<${Text} ...${given} value=${(form.values[name] || []).join(", ")} hint=${t("settings.commas")}
-      onInput=${(text) => form.set(name, text.split(",").map((one) => one.trim()).filter(Boolean))} />`;
-  }
-  return html`<${Text} ...${given} />`;
+const inner = (name) => name.split(".").pop();
+const shown = (value) => (Array.isArray(value) ? value.join(", ") : String(value)) || "–";
+
+/** One that may be changed: a field by what it may be, and the way back where it was set here. */
+function Setting({ one, form, onBack }) {
+  const name = inner(one.name);
+  const label = word("setting", one.name);
+  const hint = t("settings.hint", { origin: word("origin", one.origin), value: shown(one.configured) });
+  const given = { label, hint, ...form.field(name) };
+  const field = () => {
+    if (one.choices.length) {
+      const number = typeof one.choices[0] === "number";
+      return html`<${Choice} ...${given} onInput=${(value) => form.set(name, number ? Number(value) : value)} options=${one.choices.map((each) => [each, String(each)])} />`;
+    }
+    if (typeof one.value === "boolean") return html`<${Check} ...${given} />`;
+    if (typeof one.value === "number") return html`<${Whole} ...${given} min=${one.minimum} max=${one.maximum} step="any" />`;
+    return html`<${Text} ...${given} />`;
+  };
+  return html`<div class="setting">${field()}${one.origin === "here" && html`<${Button} icon="undo" kind="secondary small" label=${t("settings.back")} onClick=${() => onBack(name)} />`}</div>`;
 }
 
 function Values() {
   const form = useForm({});
   const [kept, setKept] = useState(null);
-  const read = () => exchange("GET", "settings").then(([found, tag]) => {
-    const values = found.settings ?? found.values ?? found;
-    setKept({ values, tag });
-    form.setValues(values);
-  }, form.setError);
-  useEffect(() => { read(); }, []);
-  const save = async () => {
-    const changed = Object.fromEntries(Object.entries(form.values).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(kept.values[name])));
-    if ((await form.send(() => patch("settings", changed, kept.tag))) === undefined) return;
-    note(t("saved"));
-    await read();
+  const take = ([found, tag]) => {
+    setKept({ items: found.items, tag });
+    form.setValues(Object.fromEntries(found.items.filter((one) => one.live).map((one) => [inner(one.name), one.value])));
   };
+  useEffect(() => { exchange("GET", "settings").then(take, form.setError); }, []);
+  const send = async (change) => {
+    const done = await form.send(() => exchange("PATCH", "settings", change, { tag: kept.tag }));
+    if (done === undefined) return;
+    take(done);
+    note(t("saved"));
+  };
+  const changed = () => Object.fromEntries(kept.items.filter((one) => one.live && form.values[inner(one.name)] !== one.value).map((one) => [inner(one.name), form.values[inner(one.name)]]));
+  const fixed = kept?.items.filter((one) => !one.live) ?? [];
   return html`<section class="card"><h2>${t("settings.values")}</h2><${Trouble} error=${form.error} />
     ${!kept && !form.error && html`<${Waiting} />`}
-    ${kept && html`<form novalidate onSubmit=${(event) => { event.preventDefault(); save(); }}>
-      <div class="settings">${Object.entries(kept.values).filter(([, value]) => value === null || typeof value !== "object" || Array.isArray(value)).map(([name, value]) => html`<${Setting} key=${name} name=${name} value=${value} form=${form} />`)}</div>
-      <${Submit} label=${t("save")} busy=${form.busy} /></form>`}</section>`;
+    ${kept && html`<form novalidate onSubmit=${(event) => { event.preventDefault(); send(changed()); }}>
+      <div class="settings">${kept.items.filter((one) => one.live).map((one) => html`<${Setting} key=${one.name} one=${one} form=${form} onBack=${(name) => send({ [name]: null })} />`)}</div>
+      <${Submit} label=${t("save")} busy=${form.busy} /></form>
+      <details class="fixed"><summary>${t("settings.fixed", { n: fixed.length })}</summary><div class="scroll"><table class="stack"><thead><tr><th scope="col">${t("settings.name")}</th>
+        <th scope="col">${t("settings.value")}</th><th scope="col">${t("settings.origin")}</th></tr></thead>
+        <tbody>${fixed.map((one) => html`<tr key=${one.name}><th scope="row" data-label=${t("settings.name")}><code>${one.name}</code></th>
+          <td class="wraps" data-label=${t("settings.value")}>${shown(one.value)}</td><td data-label=${t("settings.origin")}>${word("origin", one.origin)}</td></tr>`)}</tbody></table></div></details>`}</section>`;
 }
 
 function NewToken({ onClose, onDone }) {
@@ -49,7 +62,7 @@ function NewToken({ onClose, onDone }) {
   };
   if (made) {
     return html`<${Dialog} title=${t("tokens.made")} onClose=${onDone} footer=${html`<${Button} label=${t("done")} onClick=${onDone} />`}>
-      <p class="lead">${t("accounts.once")}</p><${Shown} label=${t("tokens.secret")} value=${made.secret ?? made.token} /><//>`;
+      <p class="lead">${t("accounts.once")}</p><${Shown} label=${t("tokens.secret")} value=${made.secret} /><//>`;
   }
   return html`<${Dialog} title=${t("tokens.new")} onClose=${onClose} onSubmit=${make}
     footer=${html`<${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} /><${Submit} label=${t("add")} busy=${form.busy} />`}>

@@ -16,6 +16,9 @@ const CODECS = {
   dts: 'audio/mp4; codecs="dtsc"',
 };
 
+/** Of a film; "" for what is live. */
+const extensionOf = (channel) => (["movie", "episode"].includes(channel.kind) ? channel.extension || "mp4" : "");
+
 /** Those of a stream's codecs that this browser is known not to have. */
 export function unplayable(codecs, media = window.MediaSource) {
   return codecs.filter((name) => {
@@ -57,11 +60,23 @@ async function byHls(video, url, fail) {
   return () => hls.destroy();
 }
 
+/** A film, which the browser fetches in parts as it likes. */
+function asFile(video, url, fail) {
+  video.src = url;
+  video.onerror = () => fail(video.error?.message || "");
+  video.play().catch(() => {});
+  return () => {
+    video.removeAttribute("src");
+    video.load();
+  };
+}
+
 /** The address for a player of one's own: by the token of who is logged in. */
-async function elsewhere(id, who) {
+async function elsewhere(channel, who) {
   const urls = await get(`accounts/${who.account_id}/urls`);
   const token = new URL(urls.playlist).searchParams.get("token");
-  return token ? `${urls.server}/live/${token}/${id}.ts` : "";
+  const folder = { movie: "movie", episode: "series" }[channel.kind] ?? "live";
+  return token ? `${urls.server}/${folder}/${token}/${channel.id}.${extensionOf(channel) || "ts"}` : "";
 }
 
 /** `channel`: `{id, name}`. Its codecs are known once it is on air. */
@@ -73,6 +88,7 @@ export default function Player({ channel, who, onClose }) {
   const onAir = [...useLive().channels.values()].find((one) => one.channel_ids.includes(channel.id));
   const codecs = onAir?.codecs ?? [];
   const missing = unplayable(codecs);
+  const extension = extensionOf(channel);
   useEffect(() => {
     let end = null;
     let gone = false;
@@ -82,6 +98,10 @@ export default function Player({ channel, who, onClose }) {
       setState("failed");
     };
     const begin = async () => {
+      if (extension) {
+        end = asFile(video.current, address(`live/play/${channel.id}.${extension}`), fail);
+        return;
+      }
       end = await byMpegts(video.current, address(`live/play/${channel.id}.ts`), fail);
       end ??= await byHls(video.current, address(`live/play/${channel.id}.m3u8`), fail);
       if (!end) fail(t("play.no_player"));
@@ -94,7 +114,7 @@ export default function Player({ channel, who, onClose }) {
     };
   }, [channel.id]);
   useEffect(() => {
-    if (who) elsewhere(channel.id, who).then(setUrl, () => {});
+    if (who) elsewhere(channel, who).then(setUrl, () => {});
   }, [who, channel.id]);
   return html`<${Dialog} title=${channel.name} onClose=${onClose} wide=${true}>
     <video ref=${video} class="player" controls muted playsinline onPlaying=${() => setState("playing")}></video>
