@@ -273,6 +273,7 @@ export default {
   "lists.phase.fetching": "fetching",
   "lists.phase.reading": "reading",
   "lists.phase.running": "running",
+  "lists.phase.waiting": "waiting",
   "lists.phase.writing": "writing",
   "lists.preview": "Show what it brings",
   "lists.priority": "Priority",

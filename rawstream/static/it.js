@@ -273,6 +273,7 @@ export default {
   "lists.phase.fetching": "scaricamento",
   "lists.phase.reading": "lettura",
   "lists.phase.running": "in corso",
+  "lists.phase.waiting": "in attesa",
   "lists.phase.writing": "scrittura",
   "lists.preview": "Mostra che cosa porta",
   "lists.priority": "Priorità",

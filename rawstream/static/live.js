@@ -14,6 +14,7 @@ const watchers = new Set();
 const opened = new Map(); // keys whose viewers are shown, and by how many
 let source = null;
 let connected = false;
+let fresh = true;
 let due = 0;
 let moving = 0;
 let lastId = "";
@@ -28,28 +29,36 @@ function tell() {
 
 /** `since`: when its state began, on this machine's clock; how long it lasts is told only with news. */
 function merged(before, told) {
-  const one = { ...before, ...told };
+  const one = { channel_ids: [], ...before, ...told };
+  if (told.viewers) one.viewer_count = told.viewers.length;
   if (told.state_seconds !== undefined) one.since = Date.now() / 1000 - told.state_seconds;
   return one;
 }
 
-function take(kind, told) {
-  if (kind === "engine") {
-    if (told.full) picture.engines.clear();
-    for (const one of told.engines) picture.engines.set(one.id, one);
-    for (const id of told.gone) picture.engines.delete(id);
-    return;
+function takeEngines(told, whole) {
+  if (whole) picture.engines.clear();
+  for (const one of told.engines || []) picture.engines.set(one.id ?? one.url, one);
+  for (const id of told.gone || []) picture.engines.delete(id);
+}
+
+/** The first event with totals tells all that is on air, the others what has changed. */
+function takeLive(told) {
+  const whole = told.full ?? (fresh && Boolean(told.totals));
+  if (told.totals) {
+    picture.totals = told.totals;
+    fresh = false;
   }
   for (const name of ["channels", "films"]) {
     const known = picture[name];
     const before = new Map(known);
-    if (told.full) known.clear();
+    if (whole) known.clear();
     for (const one of told[name] || []) {
-      if (told.full || before.has(one.key) || one.name !== undefined) known.set(one.key, merged(before.get(one.key), one));
+      if (one.name === undefined && !known.has(one.key)) continue; // viewers of what is gone
+      known.set(one.key, merged(before.get(one.key), one));
     }
-    for (const key of told.gone) known.delete(key);
+    for (const key of told.gone || []) known.delete(key);
   }
-  if (told.totals) picture.totals = told.totals;
+  if (told.engines) takeEngines(told, true);
 }
 
 function connect() {
@@ -59,6 +68,7 @@ function connect() {
   source = stream;
   stream.onopen = () => {
     connected = true;
+    fresh = true;
     picture.error = null;
     tell();
   };
@@ -72,7 +82,8 @@ function connect() {
       lastId = event.lastEventId || lastId;
       const told = JSON.parse(event.data);
       if (type === "live" || type === "engine") {
-        take(type, told);
+        if (type === "live") takeLive(told);
+        else takeEngines(told, told.full);
         tell();
       }
       for (const listener of listeners.get(type)) listener(told);

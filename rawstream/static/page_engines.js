@@ -76,7 +76,7 @@ export default function Engines() {
   return html`<${Head} title=${t("nav.engines")}><${Button} icon="plus" label=${t("engines.add")} onClick=${() => setDialog("add")} /><//>
     <${Trouble} error=${error} />${!totals && !error && html`<${Waiting} />`}
     ${totals && !engines.size && html`<${Nothing} text=${t("engines.none")} />`}
-    <ul class="plain-list cards">${[...engines.values()].map((engine) => html`<${Engine} key=${engine.id} engine=${engine} act=${attempt} onEdit=${setDialog} />`)}</ul>
+    <ul class="plain-list cards">${[...engines.values()].map((engine) => html`<${Engine} key=${engine.id ?? engine.url} engine=${engine} act=${attempt} onEdit=${setDialog} />`)}</ul>
     ${dialog === "add" && html`<${Adding} onClose=${() => setDialog(null)} onDone=${done} />`}
     ${dialog?.url && html`<${Capacity} engine=${dialog} onClose=${() => setDialog(null)} onDone=${done} />`}`;
 }

@@ -14,7 +14,7 @@ const HOUR = 3600;
 export function Report({ report }) {
   if (!report) return null;
   const counts = Object.entries(report).filter(([, value]) => typeof value === "number" && value !== 0);
-  const named = Object.entries(report.diff || {}).filter(([, names]) => Array.isArray(names) && names.length);
+  const named = Object.entries(report.diff ?? report.names ?? {}).filter(([, names]) => Array.isArray(names) && names.length);
   const warnings = report.warnings || [];
   return html`<div class="report">
     ${counts.length > 0 && html`<ul class="facts">${counts.map(([name, value]) => html`<li key=${name}><strong>${number(value)}</strong> ${word("report", name)}</li>`)}</ul>`}
@@ -74,7 +74,7 @@ export function Adding({ initial = {}, onClose, onDone }) {
       <label>${t("lists.file")}<input type="file" accept=".m3u,.m3u8,.txt,.xml,.xmltv" onChange=${file} /></label></details>
     <${Whole} label=${t("lists.hours")} ...${field("hours")} min="1" step="1" />
     <${More} form=${form} kind=${values.kind} />
-    ${report && html`<h3>${t("lists.would")}</h3><${Report} report=${report.report ?? report} />`}<//>`;
+    ${report && html`<h3>${t("lists.would")}</h3><${Report} report=${{ ...report.report, diff: report.diff }} />`}<//>`;
 }
 
 function Editing({ id, onClose, onDone }) {
@@ -99,11 +99,14 @@ function Editing({ id, onClose, onDone }) {
       <${More} form=${form} kind=${kept.kind} />`}<//>`;
 }
 
+const ENDED = ["done", "failed"];
+const stepOf = (told) => told.step ?? told.state;
+
+/** How far its import is; nothing once that has ended. */
 function Progress({ told }) {
-  if (!told || told.done || told.result || told.error) return null;
-  const share = told.total ? told.position ?? told.done_count ?? 0 : undefined;
-  return html`<div class="progress"><label>${word("lists.phase", told.phase ?? "running")}
-    <progress value=${share} max=${told.total || undefined}></progress></label></div>`;
+  if (!told || ENDED.includes(stepOf(told))) return null;
+  return html`<div class="progress"><label>${word("lists.phase", stepOf(told))}
+    <progress value=${told.all_bytes ? told.done_bytes : undefined} max=${told.all_bytes || undefined}></progress></label></div>`;
 }
 
 function List({ list, told, act, onEdit }) {
@@ -133,8 +136,8 @@ export default function Lists() {
   const [dialog, setDialog] = useState(null);
   const [running, setRunning] = useState({});
   useEvents("import", useCallback((told) => {
-    setRunning((before) => ({ ...before, [told.list_id ?? told.id]: told }));
-    if (told.done || told.result || told.error || told.state === "done" || told.state === "failed") reload();
+    setRunning((before) => ({ ...before, [told.list_id]: told }));
+    if (ENDED.includes(stepOf(told))) reload();
   }, [reload]));
   const act = async (work, done) => {
     if ((await attempt(work, done)) !== undefined) await reload();

@@ -130,7 +130,7 @@ function Film({ film }) {
 
 function Engines({ engines }) {
   if (!engines.size) return html`<${Nothing} text=${t("engines.none")} />`;
-  return html`<ul class="plain-list">${[...engines.values()].map((engine) => html`<li key=${engine.id} class="engine"><span class="clip">${engine.url}</span>
+  return html`<ul class="plain-list">${[...engines.values()].map((engine) => html`<li key=${engine.id ?? engine.url} class="engine"><span class="clip">${engine.url}</span>
     <${Badge} kind=${engine.state === "up" ? "good" : "warn"}>${word("engine.state", engine.state)}<//>
     <span>${t("engines.used", { used: engine.sessions + engine.starting, of: engine.capacity })}</span></li>`)}</ul>`;
 }
