@@ -210,7 +210,8 @@ async def test_who_looks_sees_his_change_whoever_else_is_looking(
         await reading.wait()
         await store.lineup.set_channel(Channel(1, "Uno"))
         mine = asyncio.create_task(catalogue.look())
-        await asyncio.sleep(0)
+        for _ in range(100):  # as long as a reading that does not wait for the other would take
+            await asyncio.sleep(0.002)
         go_on.set()
         await mine
         await other
