@@ -4,9 +4,9 @@ Owns: what of a list is shown and may be set, uploads, what would come of an imp
 done. Must not know: how a request is read (`rest`), how a list is read (`lineup`, `importer`).
 
 A list's address may hold a provider's password: it is whole only where it is edited. Addresses are
-of the web; a file of this machine can be named by the command line alone, since who may see a list's
-warnings would read with it whatever the server may read. Documents that an operator has are
-uploaded.
+of the web; a file of this machine can be named by the command line alone, since who may see the
+warnings of a list would read with it whatever the server may read. Documents that an operator has
+are uploaded.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Progress(Model):
 
 
 class ListView(Model):
-    """A list and how it fares. `shown_url`: without what may be secret; a path for a file. `uploaded`:
-    it is a document that was sent here. `next_at`: when it is read again by itself. `can_undo`:
-    there is an import to take back. `summary`: of the last that went well.
+    """A list and how it fares. `shown_url`: without what may be secret; a path for a file.
+    `uploaded`: it is a document that was sent here. `next_at`: when it is read again by itself.
+    `can_undo`: there is an import to take back. `summary`: of the last that went well.
     """
 
     id: int

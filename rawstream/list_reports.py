@@ -59,7 +59,7 @@ class PlaylistCounts(Model):
 
 class GuideCounts(Model):
     """`kept`: programmes inside the days that are kept; `left_out`: that can't be used; `matched`:
-    of the `line_up`, channels that have a guide. `names`: some of those, and of which guide channel.
+    of the `line_up`, channels that have a guide. `names`: some of those, and which guide channel.
     """
 
     channels: int
