@@ -1,0 +1,413 @@
+"""What is on air, over the whole server: the picture, what is done about it, playing in a page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from film_stage import bytes_of, film_content, of_engine
+from stage import PATIENCE_SECONDS, Player, Stage, quick_contents, stage, until
+from test_api import ask
+
+from rawstream.config import Limits, Timeouts
+from rawstream.errors import UpstreamError
+from rawstream.http_client import request
+from rawstream.records import Account, Channel, ChannelSource
+from rawstream.simulator import SimContent
+
+SOME = 60_000
+TOKEN = "v1ewert0ken"
+
+
+class Show:
+    """A running program, and an admin who asks."""
+
+    def __init__(self, made: Stage, cookie: str) -> None:
+        self.made = made
+        self.worker = made.worker
+        self.hub = made.worker.hub
+        self.cookie = cookie
+
+    async def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = await ask(self.made, f"/api/v1{path}", method, body, cookie=self.cookie)
+        assert answer.status == status, (answer.status, answer.body)
+        return orjson.loads(answer.body) if answer.body else None
+
+    async def add_channel(self, *contents: SimContent, **values: Any) -> int:
+        sources = tuple(ChannelSource("content_id", one.content_id) for one in contents)
+        channel = Channel(0, values.pop("name", "One"), sources=sources, **values)
+        number = await self.worker.store.lineup.add_channel(channel)
+        await self.worker.catalogue.look()
+        return number
+
+    async def add_viewer(self, **values: Any) -> None:
+        account = Account(0, "viewer", "x", token=TOKEN, **values)
+        await self.worker.store.accounts.add(account)
+        await self.worker.accounts.reload()
+
+    def page(self, path: str) -> Player:
+        """A player in the admin's page."""
+        return self.made.player(f"/api/v1{path}", cookie=self.cookie)
+
+    @property
+    def sessions(self) -> int:
+        """Open on the engines, as we count them."""
+        return sum(engine.sessions + engine.starting for engine in self.hub.pool.engines)
+
+    def leases(self) -> int:
+        return self.worker.accounts._streams
+
+
+@asynccontextmanager
+async def show(data: Path, contents: list[SimContent], **more: Any) -> AsyncIterator[Show]:
+    async with stage(data, contents, **more) as made:
+        login = {"username": "admin", "password": made.worker.first_password}
+        answer = await ask(made, "/api/v1/session", "POST", login)
+        yield Show(made, answer.headers["set-cookie"].partition(";")[0])
+
+
+# -- the picture --
+
+
+async def test_the_picture_shows_channels_viewers_engines_and_totals(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        number = await desk.add_channel(contents[0], name="<img src=x onerror=alert(1)>")
+        await desk.add_viewer()
+        viewer = await desk.made.play(f"/live/{TOKEN}/{number}.ts", user_agent="box")
+        await viewer.more(SOME)
+        live = await desk.ask("GET", "/live")
+        (channel,) = live["channels"]
+        assert channel["name"] == "<img src=x onerror=alert(1)>"
+        assert channel["state"] == "live"
+        assert channel["channel_ids"] == [number]
+        assert channel["viewer_count"] == 1
+        assert [(v["account"], v["user_agent"]) for v in channel["viewers"]] == [("viewer", "box")]
+        assert live["totals"]["viewers"] == 1
+        assert live["totals"]["connections"] >= 1
+        assert [engine["sessions"] for engine in live["engines"]] == [1]
+        one = await desk.ask("GET", f"/live/{channel['key']}")
+        assert (one["key"], len(one["viewers"])) == (channel["key"], 1)
+        await desk.ask("GET", "/live/none", status=404)
+
+
+async def test_the_last_hour_is_told_in_points(tmp_path: Path) -> None:
+    async with show(tmp_path, []) as desk:
+        desk.worker.stats.take()
+        found = await desk.ask("GET", "/stats")
+        assert found["interval_seconds"] == 10
+        assert {"at", "bits_in_per_second", "viewers"} <= found["points"][-1].keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/live"),
+        ("GET", "/events"),
+        ("GET", "/stats"),
+        ("GET", "/live/play/1.ts"),
+        ("POST", "/live/x/stop"),
+        ("POST", "/viewers/1/kick"),
+        ("GET", "/engines"),
+        ("POST", "/engines/check"),
+    ],
+)
+async def test_nobody_but_an_admin_is_told_anything(tmp_path: Path, method: str, path: str) -> None:
+    async with stage(tmp_path, []) as made:
+        assert (await ask(made, f"/api/v1{path}", method)).status == 401
+
+
+# -- stop, restart, next --
+
+
+async def test_a_channel_that_is_stopped_leaves_nothing_behind_and_stays_away(
+    tmp_path: Path,
+) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        number = await desk.add_channel(contents[0])
+        await desk.add_viewer()
+        url = f"/live/{TOKEN}/{number}.ts"
+        with_account = await desk.made.play(url)
+        local = await desk.made.play(contents[0])
+        for player in (with_account, local):
+            await player.more(SOME)
+        playlist = await desk.made.ask(f"/ace/manifest.m3u8?id={contents[0].content_id}")
+        assert playlist.status == 200
+        key = (await desk.ask("GET", "/live"))["channels"][0]["key"]
+        await desk.ask("POST", f"/live/{key}/stop", status=204)
+        await until(lambda: with_account.over and local.over, "both are let go")
+        await until(lambda: desk.sessions == 0 and not desk.leases(), "no session, no lease")
+        await until(lambda: contents[0].counters.stops == 1, "the engine was told")
+        for again in (url, f"id={contents[0].content_id}", f"infohash={contents[0].infohash}"):
+            with pytest.raises(UpstreamError) as info:
+                await desk.made.play(again)
+            assert (info.value.status, "operator" in info.value.reason) == (503, True)
+        assert (await desk.ask("GET", "/live"))["channels"] == []
+        assert not desk.leases()
+        await desk.ask("POST", f"/live/{key}/stop", status=404)
+        # the operator himself may see it again, and then everybody
+        page = await desk.page(f"/live/play/{number}.ts").open()
+        await page.more(SOME)
+        await (await desk.made.play(url)).more(SOME)
+
+
+async def test_a_restart_keeps_viewers_and_leaves_no_session_behind(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        viewer = await desk.made.play(contents[0])
+        await viewer.more(SOME)
+        key = (await desk.ask("GET", "/live"))["channels"][0]["key"]
+        await desk.ask("POST", f"/live/{key}/restart", status=204)
+        await until(lambda: contents[0].counters.getstream_calls == 2, "a new session")
+        await until(lambda: desk.made.state() == "live", "it is on air again")
+        await viewer.more(10 * SOME)
+        assert not viewer.over
+        assert desk.sessions == 1
+        viewer.assert_plays()
+        # twice at once is once
+        await asyncio.gather(
+            *(desk.ask("POST", f"/live/{key}/restart", status=204) for _ in range(3))
+        )
+        await until(lambda: desk.made.state() == "live", "it is on air again")
+        await viewer.more(SOME)
+        viewer.leave()
+        await until(lambda: desk.made.state() is None, "the linger is over")
+        await until(lambda: desk.sessions == 0, "no session is left")
+        counters = desk.hub.pool
+        await until(lambda: counters.sessions_opened == counters.sessions_stopped, "all stopped")
+
+
+async def test_a_channel_in_its_start_can_be_restarted_and_stopped(tmp_path: Path) -> None:
+    contents = quick_contents()
+    contents[0].fault("delay", where="start", seconds=600)
+    async with show(tmp_path, contents) as desk:
+        number = await desk.add_channel(contents[0])
+        await desk.add_viewer()
+        waiting = [
+            asyncio.create_task(desk.made.play(f"/live/{TOKEN}/{number}.ts")),
+            asyncio.create_task(desk.made.play(contents[0])),
+        ]
+        await until(lambda: desk.made.snapshot.held == 2, "two on hold")
+        key = (await desk.ask("GET", "/live"))["channels"][0]["key"]
+        await desk.ask("POST", f"/live/{key}/restart", status=204)
+        assert desk.made.snapshot.held == 2
+        await desk.ask("POST", f"/live/{key}/stop", status=204)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [getattr(one, "status", None) for one in results] == [503, 503]
+        assert not desk.leases()
+
+
+async def test_next_takes_the_next_source_of_a_channel(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        number = await desk.add_channel(contents[0], contents[1])
+        await desk.add_viewer()
+        viewer = await desk.made.play(f"/live/{TOKEN}/{number}.ts")
+        await viewer.more(SOME)
+        key = (await desk.ask("GET", "/live"))["channels"][0]["key"]
+        await desk.ask("POST", f"/live/{key}/next", status=204)
+        await until(lambda: contents[1].counters.getstream_calls == 1, "the other source")
+        await until(lambda: desk.made.state() == "live", "it is on air again")
+        await viewer.more(SOME)
+        channel = desk.made.channel()
+        assert channel is not None
+        assert (viewer.over, channel.viewer_count) == (False, 1)
+        await until(lambda: desk.sessions == 1, "the first source's session is stopped")
+        # and around again
+        await desk.ask("POST", f"/live/{channel.key}/next", status=204)
+        await until(lambda: contents[0].counters.getstream_calls == 2, "the first source")
+
+
+async def test_next_takes_another_engine_where_there_is_one_source(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents, engines=2) as desk:
+        viewer = await desk.made.play(contents[0])
+        await viewer.more(SOME)
+        channel = desk.made.channel()
+        assert channel is not None
+        await desk.ask("POST", f"/live/{channel.key}/next", status=204)
+
+        def elsewhere() -> bool:
+            now = desk.made.channel()
+            return now is not None and now.state == "live" and now.engine != channel.engine
+
+        await until(elsewhere, "the other engine carries it")
+        await viewer.more(SOME)
+        assert not viewer.over
+
+
+async def test_a_channel_that_nobody_watches_ends_instead(tmp_path: Path) -> None:
+    contents = quick_contents()
+    timeouts = Timeouts.for_tests(linger_seconds=600)
+    async with show(tmp_path, contents, timeouts=timeouts) as desk:
+        viewer = await desk.made.play(contents[0])
+        await viewer.more(SOME)
+        viewer.leave()
+        await until(lambda: desk.made.state() == "lingering", "it lingers")
+        key = (await desk.ask("GET", "/live"))["channels"][0]["key"]
+        await desk.ask("POST", f"/live/{key}/restart", status=204)
+        await until(lambda: desk.made.state() is None and not desk.sessions, "it is over")
+
+
+# -- kick --
+
+
+async def test_a_player_of_an_account_is_kicked_and_his_equal_is_not(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        first = await desk.add_channel(contents[0])
+        second = await desk.add_channel(contents[1], name="Two")
+        await desk.add_viewer(max_connections=0)
+        players = [
+            await desk.made.play(f"/live/{TOKEN}/{number}.ts", user_agent="box")
+            for number in (first, second)
+        ]
+        for player in players:
+            await player.more(SOME)
+        live = await desk.ask("GET", "/live")
+        (channel,) = [one for one in live["channels"] if one["channel_ids"] == [first]]
+        viewer = channel["viewers"][0]
+        assert await desk.ask("POST", f"/viewers/{viewer['id']}/kick") == {"streams": 1}
+        await until(lambda: players[0].over, "he is cut")
+        await players[1].more(SOME)
+        with pytest.raises(UpstreamError) as info:
+            await desk.made.play(f"/live/{TOKEN}/{first}.ts", user_agent="box")
+        assert info.value.status == 503
+        await desk.ask("POST", f"/viewers/{viewer['id']}/kick", status=404)
+        await until(lambda: desk.leases() == 1, "one lease is left")
+
+
+async def test_a_player_without_an_account_is_kicked_and_stays_out(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        box = await desk.made.play(contents[0], user_agent="box")
+        other = await desk.made.play(contents[0], user_agent="other")
+        for player in (box, other):
+            await player.more(SOME)
+        viewers = (await desk.ask("GET", "/live"))["channels"][0]["viewers"]
+        (number,) = [one["id"] for one in viewers if one["user_agent"] == "box"]
+        await desk.ask("POST", f"/viewers/{number}/kick")
+        await until(lambda: box.over, "he is cut")
+        for spelling in (f"id={contents[0].content_id}", f"infohash={contents[0].infohash}"):
+            with pytest.raises(UpstreamError) as info:
+                await desk.made.play(spelling, user_agent="box")
+            assert info.value.status == 503
+        await other.more(SOME)
+        elsewhere = await desk.made.play(contents[1], user_agent="box")
+        await elsewhere.more(SOME)
+
+
+async def test_a_watcher_of_hls_is_kicked_with_his_segments(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents) as desk:
+        number = await desk.add_channel(contents[0])
+        await desk.add_viewer()
+        urls = {"account": f"/live/{TOKEN}/{number}.m3u8"}
+        urls["local"] = f"/ace/manifest.m3u8?id={contents[0].content_id}"
+        for url in urls.values():
+            headers = [("User-Agent", url[:5])]
+            playlist = b""
+            for _ in range(2):  # he counts with his second request
+                playlist = (await desk.made.ask(url, headers=headers)).body
+            segment = playlist.decode().split("\n")[-2]
+            viewers = (await desk.ask("GET", "/live"))["channels"][0]["viewers"]
+            (viewer,) = [one["id"] for one in viewers if one["user_agent"] == url[:5]]
+            assert (await desk.ask("POST", f"/viewers/{viewer}/kick"))["streams"] == 1
+            assert (await desk.made.ask(segment, headers=headers)).status == 403
+            assert (await desk.made.ask(url, headers=headers)).status == 503
+        assert not desk.leases()
+
+
+# -- films --
+
+
+async def test_a_film_is_shown_stopped_and_its_viewer_kicked(tmp_path: Path) -> None:
+    film = film_content(repeats=40)
+    async with show(tmp_path, [film]) as desk:
+        values: dict[str, Any] = {"kind": "movie", "extension": "mp4"}
+        number = await desk.worker.store.lineup.add_channel(
+            Channel(0, "Film", sources=(of_engine(film),), **values)
+        )
+        await desk.worker.catalogue.look()
+        await desk.add_viewer()
+        url = f"/movie/{TOKEN}/{number}.mp4"
+        held = Held(desk.made.port, url)
+        desk.made.players.append(held)
+        await held.open()
+        live = await desk.ask("GET", "/live")
+        (shown,) = live["films"]
+        assert (shown["key"], len(shown["viewers"])) == (str(number), 1)
+        assert (await desk.ask("GET", f"/live/{number}"))["name"] == "Film"
+        await desk.ask("POST", f"/live/{number}/next", status=409)
+        viewer = shown["viewers"][0]["id"]
+        assert await desk.ask("POST", f"/viewers/{viewer}/kick") == {"streams": 1}
+        held.read_on()
+        await until(lambda: held.over, "he is cut")
+        assert len(held.data) < len(bytes_of(film))
+        with pytest.raises(UpstreamError) as info:
+            await desk.made.play(url)
+        assert info.value.status == 503
+        await desk.ask("POST", f"/live/{number}/stop", status=204)
+        await until(lambda: not desk.sessions and not desk.leases(), "nothing is left")
+        page = Held(desk.made.port, f"/api/v1/live/play/{number}.mp4", [("Cookie", desk.cookie)])
+        desk.made.players.append(page)
+        await page.open()
+        assert not desk.leases()
+        await desk.ask("POST", f"/live/{number}/stop", status=204)
+        page.read_on()
+        await until(lambda: page.over and not desk.sessions, "he is let go")
+        assert 0 < len(page.data) < len(bytes_of(film))
+
+
+class Held(Player):
+    """One who takes the beginning and then nothing, until he reads on."""
+
+    reads = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.stream is not None and not self.reads:
+            self.stream.pause()
+
+    def read_on(self) -> None:
+        self.reads = True
+        assert self.stream is not None, "opened"
+        self.stream.resume()
+
+
+# -- in the page --
+
+
+async def test_an_admin_plays_any_channel_and_counts_nowhere(tmp_path: Path) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents, limits=Limits(viewers=1)) as desk:
+        number = await desk.add_channel(contents[0], enabled=False, adult=True)
+        page = await desk.page(f"/live/play/{number}.ts").open()
+        await page.more(SOME)
+        page.assert_starts_clean()
+        assert not desk.leases()
+        url = f"/api/v1/live/play/{number}.m3u8"
+        cookie = [("Cookie", desk.cookie)]
+        playlist = await desk.made.ask(url, headers=cookie)
+        assert playlist.status == 200
+        segment = playlist.body.decode().split("\n")[-2]
+        assert (await desk.made.ask(segment)).status == 200
+        assert not desk.leases()
+        for wrong, status in (("99.ts", 404), ("x", 404), (f"{number}.mkv", 422)):
+            answer = await desk.made.ask(f"/api/v1/live/play/{wrong}", headers=cookie)
+            assert answer.status == status
+        head = await request(
+            f"http://127.0.0.1:{desk.made.port}/api/v1/live/play/{number}.ts",
+            method="HEAD",
+            headers=cookie,
+            connect_seconds=PATIENCE_SECONDS,
+            total_seconds=PATIENCE_SECONDS,
+            limits=Limits(),
+        )
+        assert (head.status, head.headers["content-type"]) == (200, "video/mp2t")
