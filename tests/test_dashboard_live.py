@@ -12,7 +12,8 @@ from stage import Stage, stage, until
 from test_dashboard import EVIL, Operator, at, browser, first_password, operator
 from web import site
 
-from rawstream.simulator import bundled_contents
+from rawstream.records import Channel, ChannelSource
+from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]
 __all__ = ["browser"]
@@ -50,6 +51,71 @@ async def test_a_viewer_is_seen_and_kicked(made: Stage, one: Operator) -> None:
     await until(lambda: player.over, "the stream that was kicked ends")
     await expect(viewers).to_have_count(0)
     await one.assert_sound()
+
+
+async def add(made: Stage, content: SimContent) -> int:
+    source = ChannelSource("content_id", content.content_id)
+    number = await made.worker.store.lineup.add_channel(Channel(0, content.name, sources=(source,)))
+    await made.worker.catalogue.look()
+    return number
+
+
+async def test_a_channel_plays_in_the_page_and_counts_in_nobodys_limit(
+    made: Stage, one: Operator
+) -> None:
+    content = made.catalogues[0][0]  # H.264 and AAC
+    await add(made, content)
+    await one.see("channels")
+    await one.button("play.what", name=content.name).click()
+    await one.page.wait_for_function(
+        "() => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 50"
+    )
+    assert await one.page.evaluate("document.querySelector('video').videoWidth") > 0
+    dialog = one.page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("h264")
+    address = await one.field("play.elsewhere").input_value()
+    assert re.fullmatch(rf"{at(made)}/live/[^/]+/\d+\.ts", address)
+    boss = await made.worker.store.accounts.by_name("admin")
+    assert boss is not None and made.worker.accounts.active(boss.id) == 0
+    await one.assert_accessible()
+    await one.page.keyboard.press("Escape")
+    await until(lambda: made.worker.hub.snapshot().viewers == 0, "the page lets go")
+    await one.assert_sound()
+
+
+async def test_codecs_that_the_browser_has_not_are_named(made: Stage, one: Operator) -> None:
+    content = made.catalogues[0][1]  # HEVC and AC-3
+    await add(made, content)
+    await one.see("channels")
+    await one.button("play.what", name=content.name).click()
+    dialog = one.page.get_by_role("dialog")
+    await expect(dialog.locator(".badge.bad", has_text="ac3")).to_be_visible()
+    await expect(one.field("play.elsewhere")).to_be_visible()
+    await one.page.keyboard.press("Escape")
+
+
+async def test_an_engine_is_checked_added_drained_and_removed(made: Stage, one: Operator) -> None:
+    await one.see("engines")
+    await expect(one.page.locator(".card")).to_have_count(1)
+    async with EngineSimulator([]) as another:
+        await one.button("engines.add").click()
+        dialog = one.page.get_by_role("dialog")
+        await one.field("engines.url").fill("http://127.0.0.1:9")
+        await one.button("engines.check").click()
+        await expect(dialog.locator(".trouble")).to_be_visible()
+        await one.field("engines.url").fill(another.url)
+        await one.button("engines.check").click()
+        await expect(dialog.locator("p.good")).to_be_visible()
+        await one.button("add").click()
+        card = one.page.locator(".card").filter(has_text=another.url)
+        await expect(card).to_be_visible()
+        await card.get_by_role("button", name=one.says("engines.drain")).click()
+        await expect(card).to_contain_text(one.says("engines.draining"))
+        await one.assert_accessible()
+        await one.button("delete.what", name=another.url).click()
+        await one.button("delete").click()
+        await expect(one.page.locator(".card")).to_have_count(1)
+        await one.assert_sound()
 
 
 async def test_a_list_is_tried_imported_and_taken_back(made: Stage, one: Operator) -> None:
