@@ -18,39 +18,41 @@ SOME = 60_000
 
 
 async def test_an_engine_is_checked_added_changed_and_removed(tmp_path: Path) -> None:
-    async with EngineSimulator(bundled_contents(), latency=0) as spare:
-        async with show(tmp_path, quick_contents()) as desk:
-            address = spare.url.removeprefix("http://")
-            checked = await desk.ask("POST", "/engines/check", {"url": address})
-            assert (checked["ok"], checked["url"]) == (True, spare.url)
-            assert checked["version"]
-            with refusing() as nobody:
-                checked = await desk.ask("POST", "/engines/check", {"url": nobody})
-                assert (checked["ok"], checked["version"]) == (False, None)
-                assert checked["error"]
-            for url in ("ftp://x", "http://u:p@x", "http://x/path", ""):
-                await desk.ask("POST", "/engines/check", {"url": url}, status=422)
-                await desk.ask("POST", "/engines", {"url": url}, status=422)
-            made = await desk.ask("POST", "/engines", {"url": address, "capacity": 2}, status=201)
-            assert (made["url"], made["capacity"], made["configured"]) == (spare.url, 2, False)
-            await desk.ask("POST", "/engines", {"url": spare.url}, status=422)
-            path = f"/engines/{made['id']}"
-            pool = desk.hub.pool
-            await until(lambda: pool.engines[1].state.value == "up", "it is probed")
-            changed = await desk.ask("PATCH", path, {"capacity": 7})
-            assert (changed["capacity"], changed["draining"]) == (7, False)
-            changed = await desk.ask("PATCH", path, {"draining": True})
-            assert (changed["capacity"], changed["draining"]) == (7, True)
-            assert changed["state"] == "draining"
-            listed = await desk.ask("GET", "/engines")
-            assert [one["url"] for one in listed["items"]] == [desk.made.engine.url, spare.url]
-            await desk.ask("DELETE", path, status=204)
-            await desk.ask("DELETE", path, status=404)
-            await desk.ask("PATCH", path, {"capacity": 1}, status=404)
-            assert [engine.url for engine in pool.engines] == [desk.made.engine.url]
-            # the same address is the same number again
-            again = await desk.ask("POST", "/engines", {"url": address}, status=201)
-            assert (again["id"], again["capacity"], again["draining"]) == (made["id"], 4, False)
+    async with (
+        EngineSimulator(bundled_contents(), latency=0) as spare,
+        show(tmp_path, quick_contents()) as desk,
+    ):
+        address = spare.url.removeprefix("http://")
+        checked = await desk.ask("POST", "/engines/check", {"url": address})
+        assert (checked["ok"], checked["url"]) == (True, spare.url)
+        assert checked["version"]
+        with refusing() as nobody:
+            checked = await desk.ask("POST", "/engines/check", {"url": nobody})
+            assert (checked["ok"], checked["version"]) == (False, None)
+            assert checked["error"]
+        for url in ("ftp://x", "http://u:p@x", "http://x/path", ""):
+            await desk.ask("POST", "/engines/check", {"url": url}, status=422)
+            await desk.ask("POST", "/engines", {"url": url}, status=422)
+        made = await desk.ask("POST", "/engines", {"url": address, "capacity": 2}, status=201)
+        assert (made["url"], made["capacity"], made["configured"]) == (spare.url, 2, False)
+        await desk.ask("POST", "/engines", {"url": spare.url}, status=422)
+        path = f"/engines/{made['id']}"
+        pool = desk.hub.pool
+        await until(lambda: pool.engines[1].state.value == "up", "it is probed")
+        changed = await desk.ask("PATCH", path, {"capacity": 7})
+        assert (changed["capacity"], changed["draining"]) == (7, False)
+        changed = await desk.ask("PATCH", path, {"draining": True})
+        assert (changed["capacity"], changed["draining"]) == (7, True)
+        assert changed["state"] == "draining"
+        listed = await desk.ask("GET", "/engines")
+        assert [one["url"] for one in listed["items"]] == [desk.made.engine.url, spare.url]
+        await desk.ask("DELETE", path, status=204)
+        await desk.ask("DELETE", path, status=404)
+        await desk.ask("PATCH", path, {"capacity": 1}, status=404)
+        assert [engine.url for engine in pool.engines] == [desk.made.engine.url]
+        # the same address is the same number again
+        again = await desk.ask("POST", "/engines", {"url": address}, status=201)
+        assert (again["id"], again["capacity"], again["draining"]) == (made["id"], 4, False)
 
 
 def settings(data: Path, *engines: str) -> Config:
@@ -191,10 +193,12 @@ async def test_a_removed_engine_keeps_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_direct_source_may_never_lead_to_an_engine_that_was_added(tmp_path: Path) -> None:
-    async with stage(tmp_path, []) as made:
-        async with EngineSimulator(bundled_contents(), latency=0) as spare:
-            await made.worker.roster.add(spare.url)
-            url = f"{spare.url}/webui/api/service?method=get_version"
-            with pytest.raises(UpstreamError) as info:
-                await made.worker.hub._policy.check(url)
-            assert "engine" in info.value.reason
+    async with (
+        EngineSimulator(bundled_contents(), latency=0) as spare,
+        stage(tmp_path, []) as made,
+    ):
+        await made.worker.roster.add(spare.url)
+        url = f"{spare.url}/webui/api/service?method=get_version"
+        with pytest.raises(UpstreamError) as info:
+            await made.worker.hub._policy.check(url)
+        assert "engine" in info.value.reason
