@@ -48,6 +48,9 @@ CONFIG_FILE_NAME = "rawstream.toml"
 ENVIRONMENT_PREFIX = "RAWSTREAM_"
 _FLAGS = {"engines": "engine"}  # flags that are not spelled like their setting
 
+# a name (RFC 1123 §2.1, and the underscores of containers), IPv4, or IPv6 with a zone
+_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.){0,20}[a-z0-9_-]{1,63}\.?|[0-9a-f:.]+(?:%[\w.-]+)?")
+
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 PRIVATE_NETWORKS = (
     *LOOPBACK_NETWORKS,
@@ -254,7 +257,7 @@ def _engine_url(value: str) -> str:
     if parts.scheme != "http":
         raise ValueError(f"'{value}': an engine is reached over http://")
     beside = parts.username or parts.password or parts.path.strip("/") or parts.query
-    if not parts.hostname or beside:
+    if not parts.hostname or beside or not _HOST.fullmatch(parts.hostname):
         raise ValueError(f"'{value}' is not an address like http://127.0.0.1:6878")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"http://{host}:{port}"

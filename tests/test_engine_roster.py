@@ -46,6 +46,13 @@ def numbers(roster: EngineRoster) -> dict[str, int]:
         ("https://10.0.0.1", None),
         ("http://u:p@10.0.0.1", None),
         ("http://10.0.0.1:99999", None),
+        ("http://a\0b", None),
+        ("a b", None),
+        ("http://[", None),
+        ("x" * 64, None),
+        ("motòre", None),
+        ("engine_1.lan.", "http://engine_1.lan.:6878"),
+        ("http://[fe80::1%eth0]", "http://[fe80::1%eth0]:6878"),
         ("", None),
     ],
 )
