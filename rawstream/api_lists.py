@@ -1,7 +1,7 @@
 """Playlists and guides that are read again and again, for operators.
 
-Owns: what of a list is shown and may be set, uploads, what would come of an import before it is
-done. Must not know: how a request is read (`rest`), how a list is read (`lineup`, `importer`).
+Owns: what a list's address may be, uploads, what would come of an import before it is done. Must
+not know: how a request is read (`rest`), how a list is read (`lineup`, `importer`).
 
 A list's address may hold a provider's password: it is whole only where it is edited. Addresses are
 of the web; a file of this machine can be named by the command line alone, since who may see the
@@ -16,182 +16,38 @@ import dataclasses
 import math
 import time
 from collections.abc import Collection
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
-
-from pydantic import Field
 
 from rawstream.config import Config
 from rawstream.engine_client import shown_url
 from rawstream.errors import ConfigError
 from rawstream.importer import ListProgress, Refresher
 from rawstream.lineup import due_at, remove_list, undo_import, usual_interval
-from rawstream.list_reports import ListReport, report_of
+from rawstream.list_views import (
+    ListChange,
+    ListNew,
+    ListQuery,
+    ListReport,
+    ListResult,
+    ListSettings,
+    ListView,
+    PieceQuery,
+    PreviewWanted,
+    Progress,
+    RefreshWanted,
+    State,
+    UploadView,
+    report_of,
+)
 from rawstream.log_tail import redacted
 from rawstream.records import ListSource
-from rawstream.rest import Call, Failed, Model, NotThere, Operation, Page, PageQuery
+from rawstream.rest import Call, Failed, NotThere, Operation, Page
 from rawstream.store import Store
 from rawstream.uploads import Uploads
 
-Kind = Literal["playlist", "guide"]
-State = Literal["off", "never read", "well", "failed", "waiting", "fetching", "reading"]
-Url = Annotated[str, Field(min_length=1, max_length=4000, description="http:// or https://")]
-Upload = Annotated[int, Field(ge=1, lt=1 << 31, description="Of an upload that is complete")]
-Text = Annotated[str, Field(min_length=1, max_length=1 << 20, description="The document itself")]
-Name = Annotated[str, Field(max_length=200)]
-Interval = Annotated[int, Field(ge=0, le=366 * 86_400, description="0: only when it is asked for")]
-Priority = Annotated[int, Field(ge=0, le=1_000_000, description="Of guides: the smallest wins")]
-UserAgent = Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
-Days = Annotated[int, Field(ge=0, le=3650, description="Missing for so long is retired")]
-Offset = Annotated[int, Field(ge=-14 * 3600, le=14 * 3600)]
-Shift = Annotated[int, Field(ge=-7 * 86_400, le=7 * 86_400)]
 _LEAST_SECONDS: Final = 60
 _UPLOADED: Final = "uploaded"
-
-
-class Progress(Model):
-    """`step`: waiting for its turn, fetching, reading. `all_bytes` null: nobody knows."""
-
-    step: str
-    done_bytes: int
-    all_bytes: int | None
-
-
-class ListView(Model):
-    """A list and how it fares. `shown_url`: without what may be secret; a path for a file.
-    `uploaded`: it is a document that was sent here. `next_at`: when it is read again by itself.
-    `can_undo`: there is an import to take back. `summary`: of the last that went well.
-    """
-
-    id: int
-    kind: Kind
-    name: str
-    shown_url: str
-    uploaded: bool
-    enabled: bool
-    interval_seconds: int
-    priority: int
-    state: State
-    progress: Progress | None
-    refreshed_at: int | None
-    succeeded_at: int | None
-    next_at: int | None
-    last_error: str
-    summary: str
-    warning_count: int
-    can_undo: bool
-
-
-class ListSettings(Model):
-    """All that may be set. `url`: '' for what was uploaded. `merge_names`: entries of one name are
-    one channel with several sources. `zoneless_offset`: seconds east of UTC, for times of a guide
-    that name no zone; `shift_seconds` are added to all of its times.
-    """
-
-    id: int
-    kind: Kind
-    url: str
-    uploaded: bool
-    name: str
-    enabled: bool
-    interval_seconds: int
-    priority: int
-    user_agent: str
-    merge_names: bool
-    retire_days: int
-    zoneless_offset: int
-    shift_seconds: int
-
-
-class ListNew(Model):
-    """One of `url`, `upload_id` and `text`. Without an interval: six hours, guides twelve, never
-    for what was uploaded.
-    """
-
-    kind: Kind
-    url: Url | None = None
-    upload_id: Upload | None = None
-    text: Text | None = None
-    name: Name = ""
-    enabled: bool = True
-    interval_seconds: Interval | None = None
-    priority: Priority = 100
-    user_agent: UserAgent = ""
-    merge_names: bool = False
-    retire_days: Days = 7
-    zoneless_offset: Offset = 0
-    shift_seconds: Shift = 0
-
-
-class ListChange(Model):
-    """What is not named stays. Another `url` or upload is read at once."""
-
-    url: Url | None = None
-    upload_id: Upload | None = None
-    text: Text | None = None
-    name: Name | None = None
-    enabled: bool | None = None
-    interval_seconds: Interval | None = None
-    priority: Priority | None = None
-    user_agent: UserAgent | None = None
-    merge_names: bool | None = None
-    retire_days: Days | None = None
-    zoneless_offset: Offset | None = None
-    shift_seconds: Shift | None = None
-
-
-class PreviewWanted(Model):
-    """What would come of a list, or of another document for the list `list_id`. With neither `url`
-    nor `upload_id` nor `text`: of that list as it is now.
-    """
-
-    list_id: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
-    kind: Kind = "playlist"
-    url: Url | None = None
-    upload_id: Upload | None = None
-    text: Text | None = None
-    user_agent: UserAgent | None = None
-    merge_names: bool | None = None
-    retire_days: Days | None = None
-    zoneless_offset: Offset | None = None
-    shift_seconds: Shift | None = None
-
-
-class RefreshWanted(Model):
-    """`force`: also if it says that it has not changed."""
-
-    force: bool = False
-
-
-class ListResult(Model):
-    """What came of the last refresh. `report`: of the last that went well and brought something."""
-
-    refreshed_at: int | None
-    succeeded_at: int | None
-    last_error: str
-    report: ListReport | None
-
-
-class UploadView(Model):
-    """`size_bytes`: there so far. `limit_bytes`: of the whole, `piece_bytes`: of one piece."""
-
-    upload_id: int
-    size_bytes: int
-    limit_bytes: int
-    piece_bytes: int
-
-
-class PieceQuery(Model):
-    """`offset`: where the piece belongs, in bytes."""
-
-    offset: int = Field(default=0, ge=0, le=1 << 40)
-
-
-class ListQuery(PageQuery):
-    """`q`: a part of the name."""
-
-    kind: Literal["", "playlist", "guide"] = ""
-    q: str = ""
 
 
 # what of a list says where it is, which the store does not take as it stands

@@ -129,7 +129,7 @@ ORDER = (
     "api_logos",
     "api_engines",
     "api_live",
-    "list_reports",
+    "list_views",
     "api_lists",
     "api_history",
     "api_tokens",
