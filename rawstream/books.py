@@ -48,6 +48,7 @@ class Books:
         self._writing = asyncio.Lock()
         # told of each line
         self.on_note: Callable[[Activity], None] = lambda _activity: None
+        self.failures = 0  # rounds in which something could not be written
 
     def note(
         self, kind: str, *, account: str = "", channel: str = "", address: str = "", text: str = ""
@@ -105,10 +106,12 @@ class Books:
                 await self.write()
                 told = ""
             except StateError as error:
+                self.failures += 1
                 if str(error) != told:
                     told = str(error)
                     logger.error("the books can't be written: %s", error)
             except Exception as error:  # a bug of ours is not to end all writing
+                self.failures += 1
                 if repr(error) != told:
                     told = repr(error)
                     logger.exception("a round of the books failed")

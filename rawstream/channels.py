@@ -24,6 +24,7 @@ from rawstream.packager import Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Response
 from rawstream.sources import EngineFeed, Feed, FeedFailed, Source
 from rawstream.supply import Supply
+from rawstream.tally import Tally
 from rawstream.viewer import Viewer, ViewerSnapshot
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class Spectator(NamedTuple):
 class Waiting:
     """A viewer on hold: his head has been read, and nothing has been answered yet."""
 
-    __slots__ = ("account", "deadline", "exchange", "headers", "lease")
+    __slots__ = ("account", "asked_at", "deadline", "exchange", "headers", "lease")
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class Waiting:
         self.deadline = deadline
         self.account = account
         self.lease = lease
+        self.asked_at = time.monotonic()
 
 
 class Superseded(Exception):
@@ -189,6 +191,7 @@ class LiveChannel:
         on_over: Callable[[LiveChannel, str | None], None],
         package: Callable[[Mux], Packager],
         viewer_id: Iterator[int],
+        tally: Tally | None = None,
     ) -> None:
         # -- identity --
         self.key = key
@@ -205,6 +208,7 @@ class LiveChannel:
         self._on_over = on_over
         self._package = package
         self._viewer_id = viewer_id
+        self._tally = tally if tally is not None else Tally()
         # who takes those who wait, if this turns out to be a film
         self.on_film: Callable[[Sequence[Waiting]], None] | None = None
         # told of what the ladder does
@@ -228,7 +232,7 @@ class LiveChannel:
             call_later=loop.call_later,
             on_entry_point=self._on_entry_point,
         )
-        self.supply = Supply(self, self.mux, timeouts)
+        self.supply = Supply(self, self.mux, timeouts, self._tally)
         self.supply.on_step = self._tell_step
         self.packager: Packager | None = None  # while somebody wants HLS
         # -- counters --
@@ -430,6 +434,7 @@ class LiveChannel:
             self._leases[viewer] = waiting.lease
             waiting.lease.started(partial(self._cut, viewer), viewer.joined_at)
         self.mux.add(viewer)
+        self._tally.joins["ts"].note(viewer.joined_at - waiting.asked_at)
         if exchange.gone:
             self._left(viewer)
 

@@ -33,6 +33,7 @@ import math
 import socket
 import struct
 import termios
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Protocol, cast
@@ -125,6 +126,7 @@ class Host(Protocol):
     bad_requests: int
     failed_requests: int
     timed_out: int
+    answers: Counter[tuple[str, int]]  # by route and class of status
 
     def opened(self, connection: Connection) -> None: ...
     def replaced(self, old: Connection, new: Connection) -> None: ...

@@ -122,6 +122,8 @@ class EngineSnapshot:
     starts: int
     failures: int
     last_error: str | None
+    barren: int = 0  # starts in a row that brought no byte
+    aside: bool = False  # others go first
 
 
 class Known(NamedTuple):
@@ -298,6 +300,8 @@ class Engine:
             starts=self.starts,
             failures=self.failures,
             last_error=self.last_error,
+            barren=self.barren,
+            aside=self.aside,
         )
 
     # -- questions ---------------------------------------------------------------------------------

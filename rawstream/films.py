@@ -42,6 +42,7 @@ from rawstream.film_web import (
 from rawstream.http1 import Headers, Response
 from rawstream.records import ChannelSource
 from rawstream.sources import ref_of, spellings
+from rawstream.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Films:
         make_room: Callable[[], Awaitable[bool]],
         on_air: Callable[[ContentRef], bool],
         viewer_id: Iterator[int],
+        tally: Tally | None = None,
     ) -> None:
         # -- collaborators --
         self._pool = pool
@@ -100,6 +102,7 @@ class Films:
         self._make_room = make_room
         self._on_air = on_air
         self._viewer_id = viewer_id
+        self._joins = (tally if tally is not None else Tally()).joins["film"]
         # -- files --
         self._web: OrderedDict[ContentRef, WebFile] = OrderedDict()
         self._open: dict[EngineFile, Film] = {}  # with the film it was last opened for
@@ -243,7 +246,9 @@ class Films:
         assert part is not None, "begun"
         self.held -= 1
         viewer.held = False
-        viewer.start(self._head_of(viewer, part), time.monotonic())
+        now = time.monotonic()
+        viewer.start(self._head_of(viewer, part), now)
+        self._joins.note(now - viewer.joined_at)
         while data:
             self.bytes_in += len(data)
             self.bytes_out += len(data)

@@ -72,7 +72,7 @@ class Request:
     in a log. `segments`: the path split at '/', then each part percent-decoded as UTF-8 (bad
     bytes become U+FFFD), empty parts left out; so `%2F` never makes two of one. `headers`:
     lower-case names, repeated ones joined by ', ' (Cookie by '; '). `peer`: address and port,
-    ('', 0) over a Unix socket.
+    ('', 0) over a Unix socket. `route`: the path of the table's row that answers it, '' for none.
     """
 
     __slots__ = (
@@ -86,6 +86,7 @@ class Request:
         "path",
         "peer",
         "query_string",
+        "route",
         "segments",
         "target",
     )
@@ -109,6 +110,7 @@ class Request:
         self.peer = peer
         self.connected = peer  # the connection's own, also where `peer` is a proxy's client
         self.keep_alive = keep_alive
+        self.route = ""
         self._query: list[tuple[str, str]] | None = None
         raw = target.partition("#")[0]
         if not raw.startswith("/"):

@@ -49,6 +49,7 @@ from rawstream.packager import Numbers, Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source, ref_of, spellings
+from rawstream.tally import Tally
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class ChannelHub:
     ) -> None:
         self._timeouts = config.timeouts
         self._limits = config.limits
+        self.tally = Tally()
         self.pool = EnginePool(
             config.engines,
             capacity=config.engine_capacity,
@@ -139,6 +141,7 @@ class ChannelHub:
             make_room=self._make_room,
             on_air=lambda ref: self._find(ref) is not None,
             viewer_id=self._viewer_id,
+            tally=self.tally,
         )
         # -- engines that are drained --
         self._moving: asyncio.Task[None] | None = None
@@ -475,6 +478,7 @@ class ChannelHub:
             watcher_ids=self._viewer_id,
             call_soon=asyncio.get_running_loop().call_soon,
             numbers=self._hls_numbers,
+            tally=self.tally,
         )
         self._packagers[packager.run] = packager
         return packager
@@ -613,6 +617,7 @@ class ChannelHub:
             on_over=self._over,
             package=self._packaged,
             viewer_id=self._viewer_id,
+            tally=self.tally,
         )
         self._channels[channel] = ways
         channel.on_film = partial(self._take_film, channel, tuple(ways))

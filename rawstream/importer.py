@@ -19,6 +19,7 @@ import re
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,8 @@ _TELL_SECONDS: Final = 0.2
 _LINE_BYTES: Final = 8 * 1024 * 1024  # of a child: a report with names and warnings
 _PROGRESS: Final = re.compile(rb"@ (fetching|reading) ([0-9]+) ([0-9]+|-)")
 _FAILED: Final = 3  # the child's status when it has noted the failure itself
+
+_UNCHANGED: Final = "unchanged"  # what the child says of it
 
 
 class Outcome(NamedTuple):
@@ -126,6 +129,13 @@ async def _hear(pipe: asyncio.StreamReader, progress: OnProgress) -> str:
     return last.decode("utf-8", "replace").strip()
 
 
+def _result(outcome: Outcome) -> str:
+    """In the words of the metrics."""
+    if not outcome.ok:
+        return "failed"
+    return "unchanged" if outcome.text == _UNCHANGED else "read"
+
+
 def _last_line(text: bytes) -> str:
     lines = text.decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:300] if lines else ""
@@ -156,6 +166,12 @@ class Refresher:
         self.running: int | None = None  # the list that has its turn
         self._at: ListProgress | None = None  # how far that is
         self.on_progress: Callable[[ListProgress], None] = lambda _progress: None
+        self.results: Counter[tuple[str, str]] = Counter()  # by kind of list, and how it ended
+
+    @property
+    def failing(self) -> int:
+        """How many lists could not be refreshed the last time."""
+        return len(self._failures)
 
     def ask(self, list_id: int, *, force: bool = False) -> None:
         """Read a list as soon as no other has its turn. `force`: also if it has not changed."""
@@ -200,11 +216,10 @@ class Refresher:
         while (source := await self._next(had)) is not None:
             had.add(source.id)
             await self._refresh(source)
-        after = [
-            due
-            for source in await self._store.lineup.lists()
-            if (due := self._due(source)) is not None
-        ]
+        remaining = await self._store.lineup.lists()
+        for gone in self._failures.keys() - {source.id for source in remaining}:
+            del self._failures[gone]
+        after = [due for source in remaining if (due := self._due(source)) is not None]
         return min(after, default=float("inf")) - self._clock()
 
     async def _next(self, had: Collection[int]) -> ListSource | None:
@@ -245,6 +260,7 @@ class Refresher:
             )
         finally:
             self.running = self._at = None
+        self.results[source.kind, _result(outcome)] += 1
         name = source.name or f"{source.kind} {source.id}"
         self._tell(f"{name}: {outcome.text}")
         await self._note(source, outcome, name)
@@ -313,7 +329,7 @@ async def _import(config: Config, order: Mapping[str, Any]) -> str:
             return "it is gone"
         progress = _Teller().at
         report = await refresh(store, source, config, force=order["force"], progress=progress)
-        return "unchanged" if report is None else report.summary()
+        return _UNCHANGED if report is None else report.summary()
     finally:
         await store.close()
 

@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client import exposition as text_format
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
@@ -28,6 +33,7 @@ from rawstream.connection import Exchange
 from rawstream.engine_client import EngineSnapshot
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub, HubSnapshot
+from rawstream.tally import Tally
 
 _LABEL_CHARACTERS = 120
 _ENGINE_SPEED_BYTES = 1000  # speed_down and speed_up come in KB/s (reference §3)
@@ -54,6 +60,12 @@ def _bytes_per_second(kilobytes: int | None) -> float | None:
     return None if kilobytes is None else kilobytes * _ENGINE_SPEED_BYTES
 
 
+def _sum(channels: Sequence[ChannelSnapshot], name: str) -> int | None:
+    """All together, of those of whom something is known."""
+    known = [value for one in channels if (value := getattr(one, name)) is not None]
+    return sum(known) if known else None
+
+
 def _most_behind(channel: ChannelSnapshot) -> float | None:
     return max((viewer.seconds_behind for viewer in channel.viewers), default=None)
 
@@ -63,6 +75,9 @@ def _hls_watchers(channel: ChannelSnapshot) -> float:
 
 
 _HUB_ROWS = (
+    _Row(
+        _GAUGE, "rawstream_channels", "Channels on air or on their way", lambda h: len(h.channels)
+    ),
     _Row(_GAUGE, "rawstream_viewers", "Viewers who get a stream", lambda h: h.viewers),
     _Row(
         _GAUGE, "rawstream_held_viewers", "Viewers who wait for a first picture", lambda h: h.held
@@ -155,6 +170,38 @@ _ENGINE_ROWS = (
     _Row(_GAUGE, "rawstream_engine_capacity", "Sessions it may have", lambda e: e.capacity),
     _Row(_COUNTER, "rawstream_engine_starts", "Starts asked of the engine", lambda e: e.starts),
     _Row(_COUNTER, "rawstream_engine_failures", "Starts that failed", lambda e: e.failures),
+    _Row(_GAUGE, "rawstream_engine_barren_starts", "In a row without a byte", lambda e: e.barren),
+    _Row(_GAUGE, "rawstream_engine_aside", "1 while others go first", lambda e: float(e.aside)),
+)
+
+# what the engine says of its sessions, all of them together
+_ENGINE_STAT_ROWS = (
+    _Row(_GAUGE, "rawstream_engine_peers", "Peers of its sessions", lambda s: _sum(s, "peers")),
+    _Row(
+        _GAUGE,
+        "rawstream_engine_download_bytes_per_second",
+        "From the swarm",
+        lambda s: _bytes_per_second(_sum(s, "speed_down")),
+    ),
+    _Row(
+        _GAUGE,
+        "rawstream_engine_upload_bytes_per_second",
+        "To the swarm",
+        lambda s: _bytes_per_second(_sum(s, "speed_up")),
+    ),
+)
+
+_REFRESH_ROWS = (
+    _Row(_GAUGE, "rawstream_failing_lists", "Not refreshed the last time", lambda r: r.failing),
+)
+
+_BOOK_ROWS = (
+    _Row(
+        _COUNTER,
+        "rawstream_book_failures",
+        "Rounds in which something could not be written to disk",
+        lambda b: b.failures,
+    ),
 )
 
 
@@ -170,6 +217,10 @@ class ServerCounters(Protocol):
     def connections(self) -> Collection[object]:
         """The open ones."""
 
+    @property
+    def answers(self) -> Mapping[tuple[str, int], int]:
+        """By route and class of status."""
+
 
 class AccountCounters(Protocol):
     """What is read off the accounts; counted since they were opened."""
@@ -177,6 +228,31 @@ class AccountCounters(Protocol):
     logins_refused: int
     logins_throttled: int
     taken_over: int
+
+
+class RefreshCounters(Protocol):
+    """What is read off who refreshes lists. `results`: by kind of list and how it ended."""
+
+    @property
+    def results(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def failing(self) -> int: ...
+
+
+class BookCounters(Protocol):
+    failures: int
+
+
+class Counted(NamedTuple):
+    """All that counts beside the hub and the server; what there is none of has no metrics."""
+
+    accounts: AccountCounters | None = None
+    refresher: RefreshCounters | None = None
+    books: BookCounters | None = None
+    listeners: Sized | None = None  # to events
+
+
+_NOTHING = Counted()
 
 
 class SnapshotCollector(Collector):
@@ -189,11 +265,11 @@ class SnapshotCollector(Collector):
         *,
         started_at: float,
         clock: Callable[[], float],
-        accounts: AccountCounters | None = None,
+        counted: Counted = _NOTHING,
     ) -> None:
         self._hub = hub
         self._server = server
-        self._accounts = accounts
+        self._counted = counted
         self._started_at = started_at
         self._clock = clock
 
@@ -209,8 +285,9 @@ class SnapshotCollector(Collector):
         yield _GAUGE("rawstream_uptime_seconds", "Since the server began", uptime)
         yield from _families(_HUB_ROWS, (), [((), snapshot)])
         yield from _families(_SERVER_ROWS, (), [((), self._server)])
-        if self._accounts is not None:
-            yield from _families(_ACCOUNT_ROWS, (), [((), self._accounts)])
+        yield from _answers(self._server.answers)
+        yield from _tallied(self._hub.tally)
+        yield from _others(self._counted)
 
         channels = _labelled((c.key, c) for c in snapshot.channels)
         yield _states("rawstream_channel_state", ("channel",), _CHANNEL_STATES, channels)
@@ -219,6 +296,53 @@ class SnapshotCollector(Collector):
         engines = _labelled((e.url, e) for e in snapshot.engines)
         yield _states("rawstream_engine_state", ("engine",), _ENGINE_STATES, engines)
         yield from _families(_ENGINE_ROWS, ("engine",), engines)
+        by_engine = [
+            (label, [c for c in snapshot.channels if c.engine == engine.url])
+            for label, engine in engines
+        ]
+        yield from _families(_ENGINE_STAT_ROWS, ("engine",), by_engine)
+        info = _GAUGE("rawstream_engine_info", "What it is", labels=("engine", "version"))
+        for (label,), engine in engines:
+            info.add_metric((label, _printable(engine.version or "")), 1.0)
+        yield info
+
+
+def _answers(answers: Mapping[tuple[str, int], int]) -> Iterator[Metric]:
+    """By the route as the table spells it: no path that anybody made up is a label."""
+    family = _COUNTER(
+        "rawstream_http_responses", "Answers by route and status", labels=("route", "status")
+    )
+    for (route, status), count in sorted(answers.items()):
+        family.add_metric((route or "none", f"{status}xx"), count)
+    yield family
+
+
+def _tallied(tally: Tally) -> Iterator[Metric]:
+    joins = HistogramMetricFamily(
+        "rawstream_join_seconds", "From a viewer's request to his first byte", labels=("kind",)
+    )
+    for kind, histogram in tally.joins.items():
+        joins.add_metric((kind,), histogram.cumulative(), histogram.sum)
+    yield joins
+    steps = _COUNTER("rawstream_ladder_steps", "Tries to get a source again", labels=("rung",))
+    for rung, count in tally.steps.items():
+        steps.add_metric((rung,), count)
+    yield steps
+
+
+def _others(counted: Counted) -> Iterator[Metric]:
+    if counted.accounts is not None:
+        yield from _families(_ACCOUNT_ROWS, (), [((), counted.accounts)])
+    if counted.books is not None:
+        yield from _families(_BOOK_ROWS, (), [((), counted.books)])
+    if counted.listeners is not None:
+        yield _GAUGE("rawstream_event_listeners", "Pages that listen", len(counted.listeners))
+    if counted.refresher is not None:
+        yield from _families(_REFRESH_ROWS, (), [((), counted.refresher)])
+        imports = _COUNTER("rawstream_imports", "Refreshes of lists", labels=("kind", "result"))
+        for labels, count in sorted(counted.refresher.results.items()):
+            imports.add_metric(labels, count)
+        yield imports
 
 
 _Labelled = Sequence[tuple[tuple[str, ...], Any]]
@@ -257,7 +381,7 @@ def _labelled(objects: Iterable[tuple[str, _Shown]]) -> list[tuple[tuple[str], _
     """
     found: dict[str, _Shown] = {}
     for text, thing in objects:
-        label = "".join(c for c in text[:_LABEL_CHARACTERS] if c.isprintable())
+        label = _printable(text)
         if label != text:
             label += f"~{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
         number, base = 1, label
@@ -266,6 +390,10 @@ def _labelled(objects: Iterable[tuple[str, _Shown]]) -> list[tuple[tuple[str], _
             label = f"{base}~{number}"
         found[label] = thing
     return [((label,), thing) for label, thing in found.items()]
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text[:_LABEL_CHARACTERS] if c.isprintable())
 
 
 class MetricsEndpoint:
@@ -280,11 +408,11 @@ class MetricsEndpoint:
         *,
         started_at: float,
         clock: Callable[[], float] = time.monotonic,
-        accounts: AccountCounters | None = None,
+        counted: Counted = _NOTHING,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(
-            SnapshotCollector(hub, server, started_at=started_at, clock=clock, accounts=accounts)
+            SnapshotCollector(hub, server, started_at=started_at, clock=clock, counted=counted)
         )
         ProcessCollector(registry=self.registry)
 

@@ -26,6 +26,7 @@ from rawstream.hls_writer import CONTENT_TYPE, Line, addressed, media_playlist
 from rawstream.mux import Mux
 from rawstream.protocol import Exchange, Response
 from rawstream.segmenter import Segment, Segmenter
+from rawstream.tally import Tally
 from rawstream.viewer import ViewerSnapshot
 from rawstream.watchers import RequestLease, Watcher, WatcherKey, Watchers
 
@@ -49,7 +50,7 @@ class PlaylistRequest:
     new, and this is his leave to watch.
     """
 
-    __slots__ = ("account", "deadline", "exchange", "key", "lease", "port", "prefix")
+    __slots__ = ("account", "asked_at", "deadline", "exchange", "key", "lease", "port", "prefix")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class PlaylistRequest:
         self.account = account
         self.lease = lease
         self.deadline = deadline
+        self.asked_at = time.monotonic()
 
     def refuse(self, reason: str, retry_after: int = _RETRY_SECONDS) -> None:
         """He gets nothing for now."""
@@ -139,6 +141,7 @@ class Packager:
         watcher_ids: Iterator[int],
         call_soon: Callable[[Callable[[], None]], object],
         numbers: Numbers | None = None,
+        tally: Tally | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         # -- identity --
@@ -151,6 +154,7 @@ class Packager:
         self._timeouts = timeouts
         self._call_soon = call_soon
         self._wall = wall
+        self._joins = (tally if tally is not None else Tally()).joins["hls"]
         # -- the ring, as far as it has been read --
         ring = mux.ring
         # a slow channel's ring is longer than any window
@@ -360,6 +364,7 @@ class Packager:
             watcher = self.watchers.add(
                 request.key, now, account=request.account, lease=request.lease, port=request.port
             )
+            self._joins.note(now - request.asked_at)
         elif request.lease is not None:
             request.lease.ended()  # a request of his that came at the same time was faster
         self.watchers.renew(watcher, now)

@@ -16,6 +16,7 @@ import math
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -209,6 +210,7 @@ class ServerConnection(Connection):
         exchange, transport = self._exchange, self._transport
         assert exchange is not None and transport is not None, "an answer belongs to a request"
         request = exchange.request
+        self._host.answers[request.route, response.status // 100] += 1
         keep_alive, connection = self._after(request)
         bodiless = response.status in (204, 304)
         head = render_head(
@@ -256,6 +258,7 @@ class ServerConnection(Connection):
         exchange, transport = self._exchange, self._transport
         assert exchange is not None and transport is not None, "an answer belongs to a request"
         request = exchange.request
+        self._host.answers[request.route, status // 100] += 1
         self._keep_alive, connection = self._after(request)
         head = render_head(
             status,
@@ -298,6 +301,7 @@ class ServerConnection(Connection):
         exchange, transport = self._exchange, self._transport
         assert exchange is not None and transport is not None, "an answer belongs to a request"
         request = exchange.request
+        self._host.answers[request.route, 2] += 1
         chunked = chunked and request.http_version == "1.1"
         head = render_head(
             200,
@@ -442,7 +446,8 @@ class Server:
 
     `clock`: seconds, monotonic; deadlines are on it. Counters are plain integers, never reset:
     `accepted` and `shed` connections, `requests`, `bad_requests` (refused before a handler saw
-    them), `failed_requests` (answered 500), `timed_out` connections.
+    them), `failed_requests` (answered 500), `timed_out` connections, `answers` by the route of
+    the request and the class of the status (2 for 200 to 299).
     """
 
     def __init__(
@@ -480,6 +485,7 @@ class Server:
         self.bad_requests = 0
         self.failed_requests = 0
         self.timed_out = 0
+        self.answers: Counter[tuple[str, int]] = Counter()
 
     # -- listening --
 

@@ -35,7 +35,7 @@ from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.live import LiveEndpoints
 from rawstream.logos import LogoEndpoint
-from rawstream.metrics import AccountCounters, MetricsEndpoint, ServerCounters
+from rawstream.metrics import Counted, MetricsEndpoint, ServerCounters
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints
 from rawstream.rest import problem_of
@@ -322,7 +322,7 @@ class Router:
         started_at: float,
         players: PlayerEndpoints | None = None,
         operators: OperatorEndpoints | None = None,
-        accounts: AccountCounters | None = None,
+        counted: Counted | None = None,
     ) -> None:
         """`started_at`: when the server began, on the clock of `time.monotonic`, seconds."""
         self._networks: Mapping[Access, Sequence[Network]] = {
@@ -335,7 +335,7 @@ class Router:
             hls,
             AceEndpoints(hub, hls),
             StatusEndpoints(hub, server, started_at=started_at),
-            MetricsEndpoint(hub, server, started_at=started_at, accounts=accounts),
+            MetricsEndpoint(hub, server, started_at=started_at, counted=counted or Counted()),
             players,
             LogoEndpoint(config.data),
             operators.api if operators is not None else None,
@@ -360,6 +360,7 @@ class Router:
         route = self._by_segments.get(request.segments) or self._by_pattern(request.segments)
         if route is None:
             return Response(404, b"no such page\n")
+        request.route = route.path
         try:
             answer = self._answer(route, request, exchange)
         except ViewerError as error:

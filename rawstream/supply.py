@@ -24,6 +24,7 @@ from rawstream.mpegts import PacketCutter
 from rawstream.mux import Mux
 from rawstream.sources import EngineFeed, Feed, FeedFailed, NoEngineLeft, Source
 from rawstream.splice import Splice, end_of
+from rawstream.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +55,14 @@ class Owner(Protocol):
 class Supply:
     """One channel's source, whatever it takes to have one."""
 
-    def __init__(self, owner: Owner, mux: Mux, timeouts: Timeouts) -> None:
+    def __init__(
+        self, owner: Owner, mux: Mux, timeouts: Timeouts, tally: Tally | None = None
+    ) -> None:
         # -- collaborators --
         self._owner = owner
         self._mux = mux
         self._timeouts = timeouts
+        self._steps = (tally if tally is not None else Tally()).steps
         # -- the source --
         self._sources: Sequence[Source] = ()
         self.feed: Feed | None = None
@@ -175,7 +179,9 @@ class Supply:
         before, self._tried = self._tried, (place, engine)
         if before is not None:
             rung = "session" if before == self._tried else "engine"
-            self.on_step(rung if before[0] == place else "source", label)
+            rung = rung if before[0] == place else "source"
+            self._steps[rung] += 1
+            self.on_step(rung, label)
 
     def _came_back(self, feed: Feed) -> None:
         self.on_step("back", feed.label)
@@ -473,6 +479,7 @@ class Supply:
         self.feed = feed
         self.opens += 1
         self.on_step("same url", feed.label)
+        self._steps["same url"] += 1
         patience = self._timeouts.silence_act_seconds
         try:
             await self._read(feed, (patience, patience))
@@ -516,6 +523,7 @@ class Supply:
 
     async def _pause(self, last: UpstreamError | None) -> None:
         """Longer each time, and never in step with the channels that fell with this one."""
+        self._steps["pause"] += 1
         seconds = next(self._pauses, _BACK_OFF[-1]) * random.uniform(0.8, 1.2)
         await asyncio.sleep(min(seconds, self._time_left(last)))
 

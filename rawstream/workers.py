@@ -56,6 +56,7 @@ from rawstream.live_settings import LiveSettings
 from rawstream.log_tail import LogTail
 from rawstream.logins import Doorman
 from rawstream.logo_cache import LogoCache
+from rawstream.metrics import Counted
 from rawstream.on_air import OnAir
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints, Site, read_site
@@ -132,7 +133,7 @@ class Worker:
                 started_at=self.started_at,
                 players=players,
                 operators=self._operators(),
-                accounts=self.accounts,
+                counted=Counted(self.accounts, self.refresher, self.books, self.events),
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
             for port in (config.port, *config.extra_ports):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from rawstream.film_viewer import FilmViewerSnapshot
 from rawstream.films import FilmSnapshot
 from rawstream.http1 import Request
 from rawstream.hub import HubSnapshot
+from rawstream.tally import Tally
 from rawstream.viewer import ViewerSnapshot
 
 INFOHASH = "ab" * 20
@@ -160,6 +162,7 @@ class ShownHub:
         self, channels: Sequence[ChannelSnapshot] = (), engines: Sequence[EngineSnapshot] = ()
     ) -> None:
         self.shown = hub_snapshot(channels, engines)
+        self.tally = Tally()
         self.readiness = (True, "")
         self.watched: list[tuple[Any, ...]] = []
 
@@ -207,3 +210,4 @@ class ShownServer:
         self.shed = 2
         self.requests = 90
         self.bad_requests = 3
+        self.answers = Counter({("/live/{user}/{password}/{id}", 2): 5, ("", 4): 1})

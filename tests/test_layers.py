@@ -21,6 +21,7 @@ ORDER = (
     "config",
     "records",
     "redaction",
+    "tally",
     # formats
     "psi",
     "pictures",
@@ -159,6 +160,7 @@ ORDER = (
 PURE = (
     "errors",
     "records",
+    "tally",
     "psi",
     "pictures",
     "mpegts",
