@@ -38,6 +38,7 @@ from rawstream.logos import LogoEndpoint
 from rawstream.metrics import Counted, MetricsEndpoint, ServerCounters
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints
+from rawstream.predecessor_api import PredecessorEndpoints
 from rawstream.rest import problem_of
 from rawstream.status import StatusEndpoints
 from rawstream.store_accounts import RESERVED
@@ -97,11 +98,12 @@ class PlayerEndpoints(NamedTuple):
 
 
 class OperatorEndpoints(NamedTuple):
-    """All that operators ask of: who they are, their interface, their pages."""
+    """All that operators ask of: who they are, their interface, their pages, old scripts' URLs."""
 
     operators: Operators
     api: ApiEndpoints
     pages: PageEndpoints | None = None
+    predecessor: PredecessorEndpoints | None = None
 
 
 class Peer(NamedTuple):
@@ -201,6 +203,7 @@ def build_routes(
     logos: LogoEndpoint | None = None,
     api: ApiEndpoints | None = None,
     pages: PageEndpoints | None = None,
+    predecessor: PredecessorEndpoints | None = None,
 ) -> tuple[Route, ...]:
     """The table. A reader who wants to know what rawstream answers starts here.
 
@@ -217,6 +220,7 @@ def build_routes(
         *pictures,
         *_of_players(players),
         *_of_operators(api),
+        *_of_old_scripts(predecessor),
         *_of_pages(pages),
         *_of_all(ace, status, metrics, anyone, local, operator),
     )
@@ -271,6 +275,18 @@ def _of_operators(api: ApiEndpoints | None) -> tuple[Route, ...]:
             Route(one.path, one.methods, admin, api.handler(one), "; ".join(one.summaries))
             for one in api.resources
         ),
+    )
+
+
+def _of_old_scripts(old: PredecessorEndpoints | None) -> tuple[Route, ...]:
+    if old is None:
+        return ()
+    anyone, admin, text = Access.ANYONE, Access.ADMIN, "as unified-iptv-acestream told it"
+    return (
+        Route("/api/channels", _READ, admin, old.channels, f"the line-up, {text}"),
+        Route("/api/aceproxy/streams", _READ, admin, old.streams, f"what is on air, {text}"),
+        Route("/api/aceproxy/stats", _READ, admin, old.stats, f"how much is on air, {text}"),
+        Route("/api/health", _READ, anyone, old.health, f"whether all is well, {text}"),
     )
 
 
@@ -340,6 +356,7 @@ class Router:
             LogoEndpoint(config.data),
             operators.api if operators is not None else None,
             operators.pages if operators is not None else None,
+            operators.predecessor if operators is not None else None,
         )
         self._operators = operators.operators if operators is not None else None
         self._by_segments: dict[tuple[str, ...], Route] = {}

@@ -27,6 +27,7 @@ import uvloop
 from rawstream.accounts import Accounts
 from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
+from rawstream.api_backup import BackupOperations
 from rawstream.api_categories import CategoryOperations
 from rawstream.api_channels import ChannelOperations
 from rawstream.api_engines import EngineOperations
@@ -62,6 +63,7 @@ from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints, Site, read_site
 from rawstream.passwords import Passwords
 from rawstream.predecessor import EXTRA_PORT
+from rawstream.predecessor_api import PredecessorEndpoints
 from rawstream.protocol import Server
 from rawstream.records import Account, Activity
 from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
@@ -181,12 +183,21 @@ class Worker:
             *HistoryOperations(self.store, self.log_tail).table(),
             *TokenOperations(self.operators, self.accounts).table(),
             *SettingsOperations(self.settings).table(),
+            *BackupOperations(
+                self.store, patience_seconds=self.config.timeouts.viewer_stall_seconds
+            ).table(),
         ]
         return OperatorEndpoints(
             self.operators,
             ApiEndpoints(self.operators, doorman, operations),
             PageEndpoints(self.operators, self._site),
+            PredecessorEndpoints(
+                self.store, self.catalogue, self.hub, self.operators, port=self._first_port
+            ),
         )
+
+    def _first_port(self) -> int:
+        return self.addresses[0][1]
 
     def _logos(self) -> LogoCache:
         config = self.config

@@ -135,8 +135,10 @@ ORDER = (
     "api_history",
     "api_tokens",
     "api_settings",
+    "api_backup",
     "api",
     "pages",
+    "predecessor_api",
     "routes",
     # process
     "broadcast",
