@@ -23,7 +23,9 @@ from rawstream.store import Store
 
 ROUNDS = 40
 # what must have been done at least once in all these attempts
-WHOLLY_WALKED = frozenset(("channels", "categories", "series", "guide"))
+WHOLLY_WALKED = frozenset(
+    ("channels", "categories", "series", "guide", "history", "log", "tokens", "settings")
+)
 
 
 async def furnish(store: Store) -> None:
