@@ -50,7 +50,7 @@ from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_desk import GuideDesk
 from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub
-from rawstream.importer import Refresher
+from rawstream.importer import ListProgress, Refresher
 from rawstream.journal import StopJournal
 from rawstream.live import LiveEndpoints
 from rawstream.live_settings import LiveSettings
@@ -229,6 +229,7 @@ class Worker:
         self.refresher = Refresher(
             self.store, config, tell=lambda line: self.books.note("import", text=line)
         )
+        self.refresher.on_progress = self._tell_import
         await self._open_what_is_shown()
         if not any(account.admin for account in await self.store.accounts.accounts()):
             password = secrets.token_urlsafe(12)
@@ -270,10 +271,12 @@ class Worker:
             logging.getLogger().setLevel(config.log_level.upper())
 
     def _noted(self, activity: Activity) -> None:
-        line = dataclasses.asdict(activity)
-        self.events.tell("history", line)
-        if activity.kind == "import":
-            self.events.tell("import", {"state": "done", "text": activity.text})
+        self.events.tell("history", dataclasses.asdict(activity))
+
+    def _tell_import(self, progress: ListProgress) -> None:
+        told = progress._asdict()
+        del told["text"]  # may quote the list; what came of it is asked for
+        self.events.tell("import", told)
 
     def _name_of(self, channel_id: str) -> str:
         return self.catalogue.current.names.get(int(channel_id), "")

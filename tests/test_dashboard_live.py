@@ -135,6 +135,10 @@ async def test_a_list_is_tried_imported_and_taken_back(made: Stage, one: Operato
         await one.button("lists.import").click()
         card = one.page.locator(".card")
         await expect(card).to_contain_text("2 added")
+        await expect(card).to_contain_text(one.says("lists.state.well"))
+        await card.locator("summary").first.click()
+        await card.get_by_text("added (2)").click()
+        await expect(card.locator(".names")).to_contain_text(EVIL)
         assert len(await made.worker.store.lineup.channels()) == 2
         await card.get_by_role("button", name=re.compile("^Undo")).click()
         await one.button("lists.undo").click()

@@ -25,14 +25,15 @@ export function address(path, query = {}) {
 }
 
 /** Path, method and body to `[answer, tag]`. Throws Problem. Who is not logged in is shown in. */
-export async function exchange(method, path, body, { query, tag, signal } = {}) {
+export async function exchange(method, path, body, { query, tag, signal, raw } = {}) {
   const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (raw) headers["Content-Type"] = "application/octet-stream";
+  else if (body !== undefined) headers["Content-Type"] = "application/json";
   if (tag) headers["If-Match"] = tag;
   let answer;
   try {
     answer = await fetch(address(path, query), {
-      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+      method, headers, signal, body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -52,6 +53,18 @@ export const get = (path, query, signal) => ask("GET", path, undefined, { query,
 export const post = (path, body = {}) => ask("POST", path, body);
 export const patch = (path, body, tag) => ask("PATCH", path, body, { tag });
 export const put = (path, body) => ask("PUT", path, body);
+/** A file in pieces, in order. Returns the number of the upload; `far` hears of the part that is sent. */
+export async function upload(path, file, far) {
+  let { upload_id, size_bytes, piece_bytes } = await post(path);
+  while (size_bytes < file.size) {
+    const raw = file.slice(size_bytes, size_bytes + piece_bytes);
+    const query = { offset: size_bytes };
+    ({ size_bytes } = await ask("PUT", `${path}/${upload_id}`, undefined, { query, raw }));
+    far(size_bytes / file.size);
+  }
+  return upload_id;
+}
+
 export const remove = (path) => ask("DELETE", path);
 
 /** An answer for a component: `{data, error, busy, reload}`. Asks again when path or query change. */

@@ -17,7 +17,7 @@ function options(width, title, series, show) {
   const axis = { stroke: ink, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 }, font: "12px system-ui" };
   return {
     width, height: HEIGHT, padding: [10, 28, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false } },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
+    scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - 600), high] }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [
       { ...axis, values: (_, marks) => marks.map((at) => hour(at)), space: 70 },
       { ...axis, values: (_, marks) => marks.map((mark) => (mark ? show(mark) : "0")), size: 78 },

@@ -1,28 +1,29 @@
 // Playlists and guides: where the line-up comes from. Owns: this page: what an import would change,
 // how far it is, what came of it, taking it back.
 
-import { exchange, patch, post, remove, useGet } from "./api.js";
-import { Area, attempt, Badge, Button, Check, Choice, Dialog, Head, html, note, Nothing, Submit, sure, Text, Trouble, useCallback, useEffect, useForm, useState, Waiting, Whole } from "./ui.js";
-import { duration, moment, number } from "./format.js";
+import { exchange, patch, post, remove, upload, useGet } from "./api.js";
+import { Area, attempt, Badge, Button, Check, Choice, Dialog, Head, html, note, Nothing, Submit, sure, Text, Trouble, useCallback, useEffect, useForm, useRef, useState, Waiting, Whole } from "./ui.js";
+import { moment, number } from "./format.js";
 import { useEvents } from "./live.js";
 import { t, word } from "./text.js";
 
-const NAMES_SHOWN = 200;
 const HOUR = 3600;
 
-/** A report in words: its numbers, its warnings, its names by what happens to them. */
+/** A report in words: its numbers, its names by what happens to them, its warnings. */
 export function Report({ report }) {
-  if (!report) return null;
-  const counts = Object.entries(report).filter(([, value]) => typeof value === "number" && value !== 0);
-  const named = Object.entries(report.diff ?? report.names ?? {}).filter(([, names]) => Array.isArray(names) && names.length);
-  const warnings = report.warnings || [];
+  const of = report.playlist ?? report.guide;
+  const counts = Object.entries(of).filter(([, value]) => typeof value === "number" && value !== 0);
+  const named = report.playlist
+    ? Object.entries(of.names).filter(([, names]) => names.length)
+    : [["matched", Object.entries(of.names).map(([ours, theirs]) => `${ours} → ${theirs}`)]];
   return html`<div class="report">
-    ${counts.length > 0 && html`<ul class="facts">${counts.map(([name, value]) => html`<li key=${name}><strong>${number(value)}</strong> ${word("report", name)}</li>`)}</ul>`}
-    ${named.map(([name, names]) => html`<details key=${name}><summary>${word("report", name)} (${number(names.length)})</summary>
-      <ul class="names">${names.slice(0, NAMES_SHOWN).map((one, at) => html`<li key=${at}>${typeof one === "string" ? one : one.name}</li>`)}
-      ${names.length > NAMES_SHOWN && html`<li>${t("more", { n: names.length - NAMES_SHOWN })}</li>`}</ul></details>`)}
-    ${warnings.length > 0 && html`<details><summary class="warn">${t("lists.warnings", { n: warnings.length })}</summary>
-      <ul class="names">${warnings.slice(0, NAMES_SHOWN).map((one, at) => html`<li key=${at}>${typeof one === "string" ? one : one.text ?? JSON.stringify(one)}</li>`)}</ul></details>`}</div>`;
+    ${!report.complete && html`<p class="trouble">${t("lists.incomplete")}</p>`}
+    <ul class="facts">${counts.map(([name, value]) => html`<li key=${name}><strong>${number(value)}</strong> ${word("report", name)}</li>`)}</ul>
+    ${named.map(([name, names]) => html`<details key=${name}><summary>${word("report", name)} (${number(of[name] ?? names.length)})</summary>
+      <ul class="names">${names.map((one, at) => html`<li key=${at}>${one}</li>`)}
+      ${of[name] > names.length && html`<li>${t("more", { n: number(of[name] - names.length) })}</li>`}</ul></details>`)}
+    ${report.warning_count > 0 && html`<details><summary class="warn">${t("lists.warnings", { n: report.warning_count })}</summary>
+      <ul class="names">${report.warnings.map((one, at) => html`<li key=${at}>${one.line ? `${one.line}: ` : ""}${one.problem}</li>`)}</ul></details>`}</div>`;
 }
 
 export const KINDS = () => [["playlist", t("lists.kind.playlist")], ["guide", t("lists.kind.guide")]];
@@ -37,27 +38,37 @@ function More({ form, kind }) {
     ${kind === "guide" && html`<${Whole} label=${t("lists.priority")} ...${field("priority")} hint=${t("lists.priority.hint")} />`}</details>`;
 }
 
-const FRESH = { kind: "playlist", name: "", url: "", body: "", hours: 6, priority: 100, user_agent: "", merge_names: false, retire_days: 7 };
+const FRESH = { kind: "playlist", name: "", url: "", text: "", file: null, hours: null, priority: 100, user_agent: "", merge_names: false, retire_days: 7 };
 const settings = (values) => ({
-  name: values.name, interval_seconds: Math.round((values.hours || 0) * HOUR), user_agent: values.user_agent, priority: values.priority,
+  name: values.name, user_agent: values.user_agent, priority: values.priority,
+  ...(values.hours === null ? {} : { interval_seconds: Math.round(values.hours * HOUR) }),
   ...(values.kind === "playlist" ? { merge_names: values.merge_names, retire_days: values.retire_days } : {}),
 });
 
-export function Adding({ initial = {}, onClose, onDone }) {
-  const form = useForm({ ...FRESH, ...initial });
+export function Adding({ onClose, onDone }) {
+  const form = useForm(FRESH);
   const [report, setReport] = useState(null);
+  const [sent, setSent] = useState(null);
+  const uploaded = useRef(new Map());
   const { values, field } = form;
-  const file = async (event) => {
-    const chosen = event.target.files[0];
-    if (chosen) form.set("body", await chosen.text());
+  const ready = Boolean(values.url || values.text || values.file);
+  /** Where the document is; a file is sent once, however often it is looked at. */
+  const place = async () => {
+    if (values.text) return { text: values.text };
+    if (!values.file) return { url: values.url.trim() };
+    if (!uploaded.current.has(values.file)) uploaded.current.set(values.file, await upload("lists/uploads", values.file, setSent));
+    setSent(null);
+    return { upload_id: uploaded.current.get(values.file) };
   };
-  const given = () => ({ kind: values.kind, ...(values.body ? { body: values.body } : { url: values.url.trim() }), user_agent: values.user_agent, ...(values.kind === "playlist" ? { merge_names: values.merge_names } : {}) });
   const preview = async () => {
-    const told = await form.send(() => post("lists/preview", given()));
+    const told = await form.send(async () => post("lists/preview", {
+      kind: values.kind, ...(await place()), user_agent: values.user_agent,
+      ...(values.kind === "playlist" ? { merge_names: values.merge_names } : {}),
+    }));
     if (told !== undefined) setReport(told);
   };
   const add = async () => {
-    const made = await form.send(() => post("lists", { kind: values.kind, ...(values.body ? { body: values.body } : { url: values.url.trim() }), ...settings(values) }));
+    const made = await form.send(async () => post("lists", { kind: values.kind, ...(await place()), ...settings(values) }));
     if (made !== undefined) {
       note(t("lists.added"));
       onDone(made);
@@ -65,16 +76,17 @@ export function Adding({ initial = {}, onClose, onDone }) {
   };
   return html`<${Dialog} wide=${true} title=${t("lists.add")} onClose=${onClose} onSubmit=${report ? add : preview}
     footer=${html`<${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} />
-      <${Button} kind=${report ? "secondary" : "secondary outline"} label=${t("lists.add.now")} onClick=${add} disabled=${!values.url && !values.body} />
-      <${Submit} label=${report ? t("lists.import") : t("lists.preview")} busy=${form.busy} disabled=${!values.url && !values.body} />`}>
+      ${!report && html`<${Button} kind="secondary" label=${t("lists.add.now")} onClick=${add} disabled=${!ready} />`}
+      <${Submit} label=${report ? t("lists.import") : t("lists.preview")} busy=${form.busy} disabled=${!ready} />`}>
     <${Trouble} error=${form.error} />
     <div class="grid"><${Choice} label=${t("lists.kind")} ...${field("kind")} options=${KINDS()} /><${Text} label=${t("lists.name")} ...${field("name")} /></div>
-    <${Text} label=${t("lists.url")} ...${field("url")} type="text" inputmode="url" placeholder="https://…" autocapitalize="none" disabled=${Boolean(values.body)} />
-    <details><summary>${t("lists.paste")}</summary><${Area} label=${t("lists.text")} ...${field("body")} rows="5" spellcheck="false" />
-      <label>${t("lists.file")}<input type="file" accept=".m3u,.m3u8,.txt,.xml,.xmltv" onChange=${file} /></label></details>
-    <${Whole} label=${t("lists.hours")} ...${field("hours")} min="1" step="1" />
+    <${Text} label=${t("lists.url")} ...${field("url")} type="text" inputmode="url" placeholder="https://…" autocapitalize="none" disabled=${Boolean(values.text || values.file)} />
+    <details><summary>${t("lists.paste")}</summary><${Area} label=${t("lists.text")} ...${field("text")} rows="5" spellcheck="false" disabled=${Boolean(values.file)} />
+      <label>${t("lists.file")}<input type="file" accept=".m3u,.m3u8,.txt,.xml,.xmltv,.gz,.xz" onChange=${(event) => form.set("file", event.target.files[0] ?? null)} /></label></details>
+    <${Whole} label=${t("lists.hours")} ...${field("hours")} min="0" step="1" hint=${t("lists.hours.hint")} />
     <${More} form=${form} kind=${values.kind} />
-    ${report && html`<h3>${t("lists.would")}</h3><${Report} report=${{ ...report.report, diff: report.diff }} />`}<//>`;
+    ${sent !== null && html`<div class="progress"><label>${t("lists.sending")} <progress value=${sent} max="1"></progress></label></div>`}
+    ${report && html`<h3>${t("lists.would")}</h3><p>${report.summary}</p><${Report} report=${report} />`}<//>`;
 }
 
 function Editing({ id, onClose, onDone }) {
@@ -94,41 +106,50 @@ function Editing({ id, onClose, onDone }) {
   return html`<${Dialog} wide=${true} title=${t("lists.edit")} onClose=${onClose} onSubmit=${save}
     footer=${html`<${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} /><${Submit} label=${t("save")} busy=${form.busy} disabled=${!kept} />`}>
     <${Trouble} error=${form.error} />${!kept && !form.error && html`<${Waiting} />`}
-    ${kept && html`<${Text} label=${t("lists.name")} ...${field("name")} /><${Text} label=${t("lists.url")} ...${field("url")} hint=${t("lists.url.kept", { url: kept.shown_url })} />
+    ${kept && html`<${Text} label=${t("lists.name")} ...${field("name")} /><${Text} label=${t("lists.url")} ...${field("url")} disabled=${kept.uploaded} placeholder=${kept.uploaded ? t("lists.uploaded") : "https://…"} />
       <${Whole} label=${t("lists.hours")} ...${field("hours")} min="1" /><${Check} label=${t("lists.enabled")} ...${field("enabled")} />
       <${More} form=${form} kind=${kept.kind} />`}<//>`;
 }
 
 const ENDED = ["done", "failed"];
-const stepOf = (told) => told.step ?? told.state;
+const STATE_KINDS = { well: "good", failed: "bad", off: "off", fetching: "warn", reading: "warn", waiting: "warn" };
 
-/** How far its import is; nothing once that has ended. */
-function Progress({ told }) {
-  if (!told || ENDED.includes(stepOf(told))) return null;
-  return html`<div class="progress"><label>${word("lists.phase", stepOf(told))}
-    <progress value=${told.all_bytes ? told.done_bytes : undefined} max=${told.all_bytes || undefined}></progress></label></div>`;
+/** How far its import is. */
+function Progress({ at }) {
+  return html`<div class="progress"><label>${word("lists.state", at.step)}
+    <progress value=${at.all_bytes ? at.done_bytes : undefined} max=${at.all_bytes || undefined}></progress></label></div>`;
+}
+
+/** What came of it, asked for when somebody wants to know. */
+function Result({ list }) {
+  const [open, setOpen] = useState(false);
+  const { data, error } = useGet(open ? `lists/${list.id}/result` : "", { of: list.refreshed_at });
+  return html`<details class="result" onToggle=${(event) => event.target === event.currentTarget && setOpen(event.target.open)}><summary>${list.summary || t("lists.result")}</summary>
+    ${open && html`<${Trouble} error=${error} />${data?.report && html`<${Report} report=${data.report} />`}`}</details>`;
 }
 
 function List({ list, told, act, onEdit }) {
   const path = `lists/${list.id}`;
   const name = list.name || list.shown_url;
+  const progress = told ? (ENDED.includes(told.step) ? null : told) : list.progress;
+  const state = progress?.step ?? list.state;
   const erase = async () => {
     if (await sure(t("lists.delete.sure", { name }), t("delete"))) await act(() => remove(path), t("deleted"));
   };
   const undo = async () => {
     if (await sure(t("lists.undo.sure", { name }), t("lists.undo"))) await act(() => post(`${path}/undo`), t("lists.undone"));
   };
+  const when = list.next_at ? t("lists.when", { at: moment(list.refreshed_at), next: moment(list.next_at) }) : t("lists.when.once", { at: moment(list.refreshed_at) });
   return html`<li class="card"><div class="line"><div class="what"><strong class="clip">${name}</strong><small class="clip">${list.shown_url}</small></div>
-    <span class="badges"><${Badge}>${word("lists.kind", list.kind)}<//>${!list.enabled && html`<${Badge} kind="off">${t("lists.disabled")}<//>`}
-      ${list.last_error ? html`<${Badge} kind="bad">${t("lists.failed")}<//>` : list.succeeded_at && html`<${Badge} kind="good">${t("lists.good")}<//>`}</span>
+    <span class="badges"><${Badge}>${word("lists.kind", list.kind)}<//><${Badge} kind=${STATE_KINDS[state] ?? ""}>${word("lists.state", state)}<//></span>
     <span class="tools"><${Button} icon="restart" kind="secondary small" label=${t("lists.refresh")} onClick=${() => act(() => post(`${path}/refresh`, { force: true }), t("lists.refreshing"))} />
-      ${list.kind === "playlist" && html`<${Button} icon="undo" text=${false} label=${t("lists.undo.what", { name })} onClick=${undo} />`}
+      ${list.kind === "playlist" && html`<${Button} icon="undo" text=${false} label=${t("lists.undo.what", { name })} onClick=${undo} disabled=${!list.can_undo} />`}
       <${Button} icon="edit" text=${false} label=${t("edit.what", { name })} onClick=${() => onEdit(list.id)} />
       <${Button} icon="trash" text=${false} label=${t("delete.what", { name })} onClick=${erase} /></span></div>
-    <p class="nothing">${t("lists.when", { at: moment(list.refreshed_at), every: duration(list.interval_seconds) })}</p>
-    <${Progress} told=${told} />
+    <p class="nothing">${when}</p>
+    ${progress && html`<${Progress} at=${progress} />`}
     ${list.last_error && html`<p class="trouble">${list.last_error}</p>`}
-    <${Report} report=${list.last_result} /></li>`;
+    ${list.succeeded_at && html`<${Result} list=${list} />`}</li>`;
 }
 
 export default function Lists() {
@@ -137,7 +158,7 @@ export default function Lists() {
   const [running, setRunning] = useState({});
   useEvents("import", useCallback((told) => {
     setRunning((before) => ({ ...before, [told.list_id]: told }));
-    if (ENDED.includes(stepOf(told))) reload();
+    if (ENDED.includes(told.step)) reload();
   }, [reload]));
   const act = async (work, done) => {
     if ((await attempt(work, done)) !== undefined) await reload();
