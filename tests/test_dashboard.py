@@ -54,7 +54,7 @@ class Operator:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _heard(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and "404" not in text:
+        if kind in ("error", "warning"):
             self.complaints.append(text)
 
     def says(self, key: str, **values: Any) -> str:
