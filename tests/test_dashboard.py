@@ -31,7 +31,6 @@ PAGES = (
     "lists",
     "accounts",
     "engines",
-    "search",
     "settings",
     "log",
 )
