@@ -561,6 +561,19 @@ async def test_a_kicked_player_does_not_come_back_at_once() -> None:
     assert stage.of.active(1) == 0
 
 
+async def test_a_kick_of_a_stream_ends_those_of_its_player_on_its_channel_only() -> None:
+    stage = await Stage(Account(1, "ana", "hash", max_connections=0)).reload()
+    burst = [stage.play("a"), stage.play("a")]
+    elsewhere = stage.play("b")
+    another = stage.play("a", address="10.0.0.3")
+    assert stage.of.kick_stream(burst[0], stage.clock.now) == 2
+    assert set(stage.cut) == set(burst)
+    with pytest.raises(ChannelUnavailable, match="operator"):
+        stage.play("a")
+    assert not elsewhere.over and not another.over
+    assert stage.of.kick_stream(burst[0], stage.clock.now) == 0, "who is gone is gone"
+
+
 def film_of(stage: Stage, film: str = "900", agent: str = "VLC") -> Lease:
     """A stream of a film that begins now."""
     account = stage.of._by_name["ana"]

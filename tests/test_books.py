@@ -121,3 +121,11 @@ async def test_a_writing_that_is_cancelled_half_way_is_not_written_twice(
         await writing
     await last
     assert await desk.store.accounts.bytes_of() == {5: 1000}
+
+
+async def test_each_line_is_told_as_it_is_noted(desk: Desk) -> None:
+    told: list[Activity] = []
+    desk.books.on_note = told.append
+    desk.books.note("play", account="ana", channel="7", address="10.0.0.1", text="VLC")
+    assert told == [Activity(99, "play", "ana", "7 One", "10.0.0.1", "VLC")]
+    assert await desk.store.history() == told

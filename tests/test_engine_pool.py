@@ -568,6 +568,61 @@ async def test_a_draining_engine_gets_nothing_new() -> None:
     assert not pool.full()
 
 
+async def test_a_drained_engine_is_not_even_given_back_a_start_of_its_own() -> None:
+    async with on_air() as (simulator, pool, engine, content):
+        content.fault("delay", where="start", seconds=0.5)
+        start = asyncio.create_task(pool.start(engine, [by_id(content)]))
+        await until(lambda: simulator.counters.getstream_calls == 1, "it is asked")
+        start.cancel()
+        await asyncio.wait({start})
+        assert pool.place([by_id(content)]) is engine
+        engine.drain()
+        assert pool.place([by_id(content)]) is None
+        await until(lambda: pool.sessions_stopped == 1, "what nobody wanted is stopped")
+
+
+async def test_an_engine_that_comes_while_others_are_probed_is_probed_too() -> None:
+    async with simulated(2) as simulators:
+        pool = pool_of()
+        watching = asyncio.create_task(pool.watch())
+        engines = [pool.add(simulator.url, 3) for simulator in simulators]
+        await until(lambda: all(e.state is EngineState.UP for e in engines), "both answer")
+        assert [engine.free for engine in engines] == [3, 3]
+        pool.remove(engines[0])
+        assert pool.engines == engines[1:]
+        await until(lambda: not any(engines[0].url in t.get_name() for t in asyncio.all_tasks()))
+        assert not watching.done(), "the other one is probed on"
+        watching.cancel()
+        await asyncio.wait({watching})
+        await pool.close()
+
+
+async def test_a_removed_engine_that_comes_back_still_counts_what_runs_on_it() -> None:
+    async with on_air(capacity=2) as (simulator, pool, engine, content):
+        session = await pool.start(engine, [by_id(content)])
+        pool.remove(engine)
+        assert pool.place([CONTENT]) is None
+        again = pool.add(simulator.url, 2)
+        assert (again is engine, again.free, again.usable) == (True, 1, True)
+        pool.remove(engine)
+        await pool.stop(session)
+        assert (engine.sessions, content.counters.stops) == (0, 1)
+
+
+async def test_a_session_that_a_removed_engine_does_not_stop_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    journal = StopJournal(tmp_path)
+    async with on_air(journal=journal) as (_simulator, pool, engine, content):
+        content.fault("hang", where="stop")
+        first = await pool.start(engine, [by_id(content)])
+        await pool.stop(first)
+        assert pool._orphans, "tried again when it is asked next"
+        pool.remove(engine)
+        await until(lambda: not pool._orphans, "nobody asks it again")
+    assert not await StopJournal(tmp_path).load()
+
+
 async def test_an_engine_that_looks_down_or_brings_nothing_is_the_last_but_is_tried() -> None:
     pool = loaded_pool(3)
     one, two, three = pool.engines

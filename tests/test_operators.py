@@ -45,6 +45,20 @@ async def test_a_session_ends_with_what_it_was_given_for(desk: Desk, change: dic
     assert desk.operators.of(request(cookie=f"{COOKIE}={desk.secret}")) is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"admin": False}, {"enabled": False}, {"expires_at": 1}, {"password_hash": "other"}],
+)
+async def test_who_was_let_in_is_judged_again_by_what_is_so_now(desk: Desk, change: dict) -> None:
+    operator = desk.operators.of(request(cookie=f"{COOKIE}={desk.secret}"))
+    assert operator is not None and desk.operators.is_good(operator)
+    await desk.store.accounts.set(replace(operator.account, **change))
+    await desk.accounts.reload()
+    assert desk.operators.is_good(operator) is (not change)
+    await desk.operators.log_out(operator)
+    assert not desk.operators.is_good(operator)
+
+
 async def test_sessions_are_known_to_other_processes_and_after_a_restart(desk: Desk) -> None:
     other = type(desk.operators)(desk.store.credentials, desk.accounts)
     await other.reload()

@@ -220,6 +220,91 @@ async def test_the_ladder_ends_with_its_time() -> None:
     await supply.close()
 
 
+async def test_every_rung_is_told_with_its_reason() -> None:
+    supply, _owner = made()
+    told: list[tuple[str, str]] = []
+    supply.on_step = lambda rung, text: told.append((rung, text))
+    bad = FakeSource("cut", "cut", "refuse", "refuse", engines=2, label="bad")
+    good = FakeSource("play", label="good")
+    run = asyncio.create_task(supply.run([bad, good]))
+    await until(lambda: good.starts == 1 and told[-1][0] == "back", "the second source")
+    rungs = [rung for rung, _text in told]
+    assert rungs[:4] == ["lost", "same url", "back", "lost"]
+    assert rungs[-2:] == ["source", "back"]
+    assert {"engine", "failed", "source"} <= set(rungs)
+    assert ("source", "good 1") in told
+    await closed(supply, run)
+
+
+async def again(supply: Supply, run: asyncio.Task[None]) -> None:
+    """As its channel does when the operator wants another source."""
+    run.cancel()
+    supply.drop()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_onward_is_the_next_source_and_after_the_last_the_first() -> None:
+    supply, owner = made()
+    sources = [FakeSource("play", "play", label=name) for name in "abc"]
+    run = asyncio.create_task(supply.run(sources))
+    await until(lambda: supply.first_data_at is not None, "it plays")
+    for wanted in (1, 2, 0):
+        await again(supply, run)
+        run = asyncio.create_task(supply.run(sources, onward=True))
+        starts = 1 + (wanted == 0)
+        await until(lambda w=wanted, n=starts: sources[w].starts == n)
+        await until(lambda: owner.told.count("back") >= 1, "it is back")
+        owner.told.clear()
+    await again(supply, run)
+    run = asyncio.create_task(supply.run(sources))
+    await until(lambda: sources[0].starts == 3, "else the best")
+    await closed(supply, run)
+    for source in sources:
+        assert sum("close" in line for line in source.log) == source.starts, "each is left"
+
+
+async def test_onward_from_the_only_source_is_another_engine() -> None:
+    supply, _owner = made()
+    source = FakeSource("play", "play", engines=2)
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: supply.first_data_at is not None, "it plays")
+    await again(supply, run)
+    run = asyncio.create_task(supply.run([source], onward=True))
+    await until(lambda: source.starts == 2)
+    assert source.started == [0, 1]
+    await closed(supply, run)
+
+
+@pytest.mark.parametrize("plays", [True, False])
+async def test_a_source_that_was_started_elsewhere_follows_or_the_ladder_is_climbed(
+    plays: bool,
+) -> None:
+    supply, owner = made()
+    source = FakeSource("play", "play" if plays else "refuse", "play", engines=2)
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: supply.first_data_at is not None, "it plays")
+    engine = source.engines[0]
+    feed = await supply.start_elsewhere(engine)
+    assert (feed.engine, source.log.count("close 1")) == (source.engines[1], 0)
+    await again(supply, run)
+    supply.follow(feed)
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: "back" in owner.told, "it is back")
+    assert source.starts == (2 if plays else 3)
+    await closed(supply, run)
+    assert sum("close" in line for line in source.log) == source.starts
+
+
+async def test_a_source_that_was_to_follow_is_left_with_the_rest() -> None:
+    supply, _owner = made()
+    source = FakeSource("play", engines=2)
+    run = asyncio.create_task(supply.run([source]))
+    await until(lambda: supply.first_data_at is not None, "it plays")
+    supply.follow(await supply.start_elsewhere(source.engines[0]))
+    await closed(supply, run)
+    assert "close 2" in source.log
+
+
 async def test_nothing_is_brought_back_for_nobody() -> None:
     supply, owner = made()
     owner.wanted = False
