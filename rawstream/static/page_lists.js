@@ -86,7 +86,7 @@ export function Adding({ onClose, onDone }) {
     <${Whole} label=${t("lists.hours")} ...${field("hours")} min="0" step="1" hint=${t("lists.hours.hint")} />
     <${More} form=${form} kind=${values.kind} />
     ${sent !== null && html`<div class="progress"><label>${t("lists.sending")} <progress value=${sent} max="1"></progress></label></div>`}
-    ${report && html`<h3>${t("lists.would")}</h3><p>${report.summary}</p><${Report} report=${report} />`}<//>`;
+    ${report && html`<h3>${t("lists.would")}</h3><${Report} report=${report} />`}<//>`;
 }
 
 function Editing({ id, onClose, onDone }) {
@@ -124,7 +124,7 @@ function Progress({ at }) {
 function Result({ list }) {
   const [open, setOpen] = useState(false);
   const { data, error } = useGet(open ? `lists/${list.id}/result` : "", { of: list.refreshed_at });
-  return html`<details class="result" onToggle=${(event) => event.target === event.currentTarget && setOpen(event.target.open)}><summary>${list.summary || t("lists.result")}</summary>
+  return html`<details class="result" onToggle=${(event) => event.target === event.currentTarget && setOpen(event.target.open)}><summary>${t("lists.result")}</summary>
     ${open && html`<${Trouble} error=${error} />${data?.report && html`<${Report} report=${data.report} />`}`}</details>`;
 }
 

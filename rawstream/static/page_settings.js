@@ -6,7 +6,7 @@ import { dateMoment, day, moment } from "./format.js";
 import { t, word } from "./text.js";
 
 const inner = (name) => name.split(".").pop();
-const shown = (value) => (Array.isArray(value) ? value.join(", ") : String(value)) || "–";
+const shown = (value) => (typeof value === "boolean" ? word("value", value) : Array.isArray(value) ? value.join(", ") : String(value)) || "–";
 
 /** One that may be changed: a field by what it may be, and the way back where it was set here. */
 function Setting({ one, form, onBack }) {
