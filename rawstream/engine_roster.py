@@ -66,6 +66,8 @@ class EngineRoster:
         self._hub = hub
         self._config = config
         self._entries: list[EngineEntry] = []
+        # told of those that are `guarded`, whenever engines come or go
+        self.on_change: Callable[[Sequence[str]], None] = lambda _urls: None
         self._changing = asyncio.Lock()
 
     # -- what there is -----------------------------------------------------------------------------
@@ -182,16 +184,25 @@ class EngineRoster:
         used = {entry.url: entry for entry in self._entries if self._is_used(entry)}
         for engine in list(self._hub.pool.engines):
             if engine.url not in used:
-                self._hub.remove_engine(engine)
+                self._hub.pool.remove(engine)
         there = {engine.url: engine for engine in self._hub.pool.engines}
         for url, entry in used.items():
             capacity = entry.capacity or self._config.engine_capacity
-            engine = there.get(url) or self._hub.add_engine(url, capacity)
+            engine = there.get(url) or self._hub.pool.add(url, capacity)
             engine.capacity = capacity
             if entry.draining:
                 engine.drain()
             else:
                 engine.undrain()
+        self.on_change(self.guarded)
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Where nothing that a list or a viewer names may lead: what is used, and what the
+        configuration names.
+        """
+        used = [entry.url for entry in self._entries if self._is_used(entry)]
+        return tuple(dict.fromkeys((*self._config.engines, *used)))
 
 
 def _next_number(entries: Sequence[EngineEntry]) -> int:

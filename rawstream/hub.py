@@ -35,7 +35,7 @@ from rawstream.channels import (
 )
 from rawstream.channels import ChannelState as State
 from rawstream.config import Config
-from rawstream.engine_client import ContentRef, Engine, EngineSnapshot, EngineState
+from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable, ViewerError
 from rawstream.fetch_policy import FetchPolicy
@@ -270,16 +270,9 @@ class ChannelHub:
 
     # -- engines that come and go ------------------------------------------------------------------
 
-    def add_engine(self, url: str, capacity: int) -> Engine:
-        """See `EnginePool.add`."""
-        engine = self.pool.add(url, capacity)
-        self._policy.engines_are(engine.url for engine in self.pool.engines)
-        return engine
-
-    def remove_engine(self, engine: Engine) -> None:
-        """Its channels go on from others, or until they end."""
-        self.pool.remove(engine)
-        self._policy.engines_are(engine.url for engine in self.pool.engines)
+    def engines_are(self, urls: Collection[str]) -> None:
+        """Where no direct source may lead."""
+        self._policy.engines_are(urls)
 
     def _move_off(self, now: float) -> None:
         """A channel on an engine that is to get none goes on from another one, if that has room:

@@ -20,7 +20,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from rawstream.config import Config
@@ -189,6 +189,10 @@ class Refresher:
         """See `try_in_child`; one at a time."""
         async with self._trying:
             return await try_in_child(self._config, source, place)
+
+    def engines_are(self, urls: Sequence[str]) -> None:
+        """Where no list may lead."""
+        self._config = self._config.model_copy(update={"engines": tuple(urls)})
 
     def wake(self) -> None:
         """Lists were changed: look again."""

@@ -17,7 +17,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
@@ -103,6 +103,7 @@ class Worker:
         self.first_password: str | None = None  # of the admin made at the first start
         self.first_link: str | None = None  # the secret of the link that logs him in once
         self._site: Site
+        self._policies: list[FetchPolicy] = []  # besides those that the hub and imports have
         self._passwords = Passwords(queue=config.limits.password_queue)
         self._kept = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -201,7 +202,8 @@ class Worker:
 
     def _logos(self) -> LogoCache:
         config = self.config
-        policy = FetchPolicy(config.engines, self._own_ports, config.fetch_networks)
+        policy = FetchPolicy(self.roster.guarded, self._own_ports, config.fetch_networks)
+        self._policies.append(policy)
         cache = LogoCache(config.data, policy)
         self._kept.push_async_callback(cache.close)
         return cache
@@ -253,6 +255,7 @@ class Worker:
     async def _open_what_is_shown(self) -> None:
         """Engines as operators left them, and what they see of it all. Raises StateError."""
         self.roster = EngineRoster(self.store, self.hub, self.config)
+        self.roster.on_change = self._guard
         await self.roster.load()
         self.on_air = OnAir(self.hub, self.roster, self.server, started_at=self.started_at)
         self.stats = Stats(self.hub.totals)
@@ -269,6 +272,12 @@ class Worker:
         self.catalogue.hide_adult(config.adult_hidden)
         if config.log_level != before.log_level:
             logging.getLogger().setLevel(config.log_level.upper())
+
+    def _guard(self, engines: Sequence[str]) -> None:
+        self.hub.engines_are(engines)
+        self.refresher.engines_are(engines)
+        for policy in self._policies:
+            policy.engines_are(engines)
 
     def _noted(self, activity: Activity) -> None:
         self.events.tell("history", dataclasses.asdict(activity))

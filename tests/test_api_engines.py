@@ -202,3 +202,8 @@ async def test_a_direct_source_may_never_lead_to_an_engine_that_was_added(tmp_pa
         with pytest.raises(UpstreamError) as info:
             await made.worker.hub._policy.check(url)
         assert "engine" in info.value.reason
+        for policy in made.worker._policies:  # nor a logo
+            with pytest.raises(UpstreamError):
+                await policy.check(url)
+        assert made.worker._policies
+        assert spare.url in made.worker.refresher._config.engines, "nor a list"

@@ -88,6 +88,18 @@ async def test_what_another_process_has_changed_is_done_too(store: Store) -> Non
     assert [(e.url, e.state.value) for e in hub.pool.engines] == [(ONE, "unknown")]
 
 
+async def test_what_is_guarded_are_engines_in_use_and_those_that_are_configured(
+    store: Store,
+) -> None:
+    roster, _hub = await roster_of(store, ONE)
+    told: list[tuple[str, ...]] = []
+    roster.on_change = lambda urls: told.append(tuple(urls))
+    await roster.add(TWO)
+    await roster.remove(1)
+    await roster.remove(2)
+    assert told == [(ONE, TWO), (ONE, TWO), (ONE,)]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"number": 1}]', "null"])
 async def test_what_cannot_be_read_leaves_the_configured_ones(store: Store, text: str) -> None:
     await store.set_setting(SETTING, text)

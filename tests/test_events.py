@@ -18,6 +18,7 @@ from rawstream import events
 from rawstream.errors import ViewerError
 from rawstream.events import EventBus, frame
 from rawstream.http1 import Request
+from rawstream.importer import ListProgress
 from rawstream.on_air import EngineView, LiveTotals, Look, Watched
 from rawstream.operators import Operator
 from rawstream.records import Account
@@ -349,9 +350,11 @@ async def test_a_channels_life_is_heard_from_its_start_to_its_end(tmp_path: Path
         await until(lambda: any("127.0.0.1:9" in str(e) for e in ear.heard("engine")), "added")
         viewer.leave()
         await until(lambda: not ear.picture, "it is gone")
+        desk.worker.refresher.on_progress(ListProgress(3, "done", text="a list: 3 added"))
+        await until(lambda: ear.heard("import"), "how far it is")
+        assert ear.heard("import")[-1]["step"] == "done"
         desk.worker.books.note("import", text="a list: 3 added")
-        await until(lambda: ear.heard("import"), "what came of it")
-        assert ear.heard("history")[-1]["kind"] == "import"
+        await until(lambda: any(h["kind"] == "import" for h in ear.heard("history")), "noted")
 
 
 async def test_the_end_of_a_session_ends_its_events(tmp_path: Path) -> None:
