@@ -28,6 +28,7 @@ from rawstream.demo import DemoAccounts, furnish
 from rawstream.doctor import examine
 from rawstream.engine_client import ContentRef
 from rawstream.errors import ConfigError, FormatError, RawstreamError, ViewerError
+from rawstream.logs import log_to
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents, film_contents
 from rawstream.status import clean
 from rawstream.store import Store
@@ -138,7 +139,7 @@ def serve(
         data=data,
         log_level=log_level,
     )
-    _log_to_stderr(settings.log_level)
+    log_to(settings.log_level, settings.log_format)
     return run(settings, ready=_tell_serving)
 
 
@@ -172,7 +173,7 @@ def demo(
         port=_checked_port(port),
         log_level=log_level or "warning",
     )
-    _log_to_stderr(settings.log_level)
+    log_to(settings.log_level)
     contents, films = bundled_contents(), film_contents()
     public = settings.host not in _ONLY_HERE
     made: list[DemoAccounts] = []
@@ -242,7 +243,7 @@ def simulate(
 ) -> int:
     """Run the engine simulator alone, with the bundled clips or your own."""
     _checked_port(port)
-    _log_to_stderr("info")
+    log_to("info")
     contents = [_content_of_clip(path) for path in clip] if clip else bundled_contents()
     engine = EngineSimulator((), host=host, port=port)
     for content in contents:
@@ -308,7 +309,7 @@ def doctor(
     settings = load_config(
         config, host=host, port=port, engines=tuple(engine) if engine else None, data=data
     )
-    _log_to_stderr("critical")  # what an engine's client would log is in the verdicts
+    log_to("critical")  # what an engine's client would log is in the verdicts
     return uvloop.run(_doctor(settings, _content_to_try(content)))
 
 
@@ -334,19 +335,6 @@ async def _doctor(settings: Config, content: ContentRef | None) -> int:
 
 
 # -- what the commands share -----------------------------------------------------------------------
-
-
-class _OneLine(logging.Formatter):
-    """One event, one line, whatever an engine or a viewer wrote into it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        return clean(super().formatMessage(record))
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _url_of(worker: Worker) -> str:

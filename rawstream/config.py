@@ -64,6 +64,7 @@ PRIVATE_NETWORKS = (
 
 Origin = Literal["flag", "variable", "file", "default"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+LogFormat = Literal["text", "json"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -317,6 +318,7 @@ class Config(BaseSettings):
     login_failure_status: Literal[200, 401] = 200
     limit_policy: Literal["take over", "refuse"] = "take over"  # at an account's max_connections
     log_level: str = "info"
+    log_format: LogFormat = "text"  # or a JSON object a line
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)

@@ -131,6 +131,7 @@ class Request:
         new.peer = new.connected = _NOBODY
         new.path, new.segments = self.path, self.segments
         new.query_string, new._query = self.query_string, self._query
+        new.route = ""
         return new
 
     @property

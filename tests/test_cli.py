@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from rawstream import __version__
-from rawstream.cli import _OneLine, main
+from rawstream.cli import main
 
 PROJECT = Path(__file__).parents[1]
 
@@ -141,13 +141,6 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for command in ("serve", "demo", "simulate", "doctor"):
         assert command in shown
-
-
-def test_a_log_record_stays_one_line_whatever_is_in_it() -> None:
-    record = logging.LogRecord(
-        "x", logging.INFO, "", 0, "engine says %s", ("a\r\n\x1b[31mb",), None
-    )
-    assert _OneLine("%(message)s").format(record) == "engine says a???[31mb"
 
 
 # -- running --

@@ -129,6 +129,22 @@ async def test_lists_have_their_turn_when_they_are_due(
     assert levels == ["WARNING", "INFO"], "said once aloud"
 
 
+async def test_what_came_of_refreshes_is_counted_by_kind(store: Store, tmp_path: Path) -> None:
+    first = await add(store, "http://h/a", interval_seconds=3600)
+    await add(store, "http://h/b", interval_seconds=3600)
+    children = Children(store)
+    children.outcomes = [Outcome(False, "refused"), Outcome(True, "unchanged")]
+    refresher = Refresher(
+        store, Config(data=tmp_path), run=children.run, clock=lambda: children.now
+    )
+    await refresher.turn()
+    assert refresher.results == {("playlist", "failed"): 1, ("playlist", "unchanged"): 1}
+    assert refresher.failing == 1
+    await store.lineup.delete_list(first)
+    await refresher.turn()
+    assert refresher.failing == 0, "a list that is gone fails no more"
+
+
 async def test_a_new_list_is_read_at_once(store: Store, tmp_path: Path) -> None:
     children = Children(store)
     refresher = Refresher(

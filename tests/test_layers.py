@@ -149,6 +149,7 @@ ORDER = (
     "simulator_playback",
     "simulator_services",
     "simulator",
+    "logs",
     "doctor",
     "workers",
     "demo",

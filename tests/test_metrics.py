@@ -62,6 +62,38 @@ def test_what_the_engine_did_not_say_is_left_out() -> None:
     assert one(samples, "rawstream_channel_most_behind_seconds", channel=INFOHASH) is None
 
 
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_joins_are_a_histogram_and_steps_and_answers_counters(accept: str) -> None:
+    hub = ShownHub((channel(),))
+    for seconds in (0.2, 0.2, 7.0, 90.0):
+        hub.tally.joins["ts"].note(seconds)
+    hub.tally.steps["reopen"] += 3
+    samples = scrape(hub, accept)
+    assert one(samples, "rawstream_join_seconds_bucket", kind="ts", le="0.25") == 2
+    assert one(samples, "rawstream_join_seconds_bucket", kind="ts", le="8.0") == 3
+    assert one(samples, "rawstream_join_seconds_bucket", kind="ts", le="+Inf") == 4
+    assert one(samples, "rawstream_join_seconds_count", kind="ts") == 4
+    assert one(samples, "rawstream_join_seconds_sum", kind="ts") == pytest.approx(97.4)
+    assert one(samples, "rawstream_join_seconds_count", kind="hls") == 0
+    assert one(samples, "rawstream_ladder_steps_total", rung="reopen") == 3
+    route = "/live/{user}/{password}/{id}"
+    assert one(samples, "rawstream_http_responses_total", route=route, status="2xx") == 5
+    assert one(samples, "rawstream_http_responses_total", route="none", status="4xx") == 1
+
+
+def test_an_engine_is_told_with_its_health_and_what_it_says_of_its_sessions() -> None:
+    url = "http://10.0.0.5:6878"
+    engines = (engine(barren=3, aside=True), engine(url="http://10.0.0.6:6878", version=None))
+    channels = (channel(key="a"), channel(key="b", peers=None), channel(key="c", engine=None))
+    samples = scrape(ShownHub(channels, engines))
+    assert one(samples, "rawstream_engine_peers", engine=url) == 23
+    assert one(samples, "rawstream_engine_download_bytes_per_second", engine=url) == 1_280_000
+    assert one(samples, "rawstream_engine_peers", engine="http://10.0.0.6:6878") is None
+    assert one(samples, "rawstream_engine_barren_starts", engine=url) == 3
+    assert one(samples, "rawstream_engine_aside", engine=url) == 1
+    assert one(samples, "rawstream_engine_info", engine=url, version="3.2.3") == 1
+
+
 def test_viewers_get_no_label_of_their_own() -> None:
     few = scrape(ShownHub((channel(),)))
     many = scrape(ShownHub((channel(viewers=tuple(viewer(id=i) for i in range(500))),)))

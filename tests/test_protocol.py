@@ -79,6 +79,26 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
     assert (server.requests, server.accepted) == (3, 1)
 
 
+async def test_answers_are_counted_by_the_route_that_the_handler_found() -> None:
+    def handler(request: Request, exchange: Exchange) -> Response | None:
+        if request.segments:
+            request.route = "/{what}"
+        if request.target == "/stream":
+            exchange.stream()
+        elif request.target == "/sized":
+            exchange.stream(status=206, content_length=2).write(b"ok")
+        elif request.target == "/fails":
+            raise RuntimeError("a bug")
+        else:
+            return Response(404)
+        return None
+
+    server = make_server(handler)
+    for target in (b"/", b"/secret", b"/other", b"/fails", b"/sized", b"/stream"):
+        connect(server).feed(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert server.answers == {("", 4): 1, ("/{what}", 4): 2, ("/{what}", 5): 1, ("/{what}", 2): 2}
+
+
 async def test_the_peer_is_in_the_request() -> None:
     seen: list[tuple[str, int]] = []
 

@@ -18,6 +18,7 @@ from rawstream.http_client import Ending
 from rawstream.mux import Mux
 from rawstream.sources import FeedFailed, NoEngineLeft, Take
 from rawstream.supply import Supply
+from rawstream.tally import Tally
 
 H264 = clip("h264")
 QUICK = Timeouts.for_tests(silence_look_seconds=0.1, silence_act_seconds=0.3, replay_seconds=0.2)
@@ -207,6 +208,34 @@ async def test_the_first_start_tries_everything_once_and_tells_the_last_failure(
     assert source.started == [0, 1]
     await supply.close()
     assert source.log.count("close 1") == source.log.count("close 2") == 1
+
+
+async def test_each_step_of_the_ladder_is_counted_by_its_rung() -> None:
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    mux = Mux(Limits(), call_soon=loop.call_soon, call_later=loop.call_later)
+    supply = Supply(FakeOwner(), mux, QUICK, tally)
+    lost = FakeSource("cut", "refuse", "refuse", "refuse", engines=2, label="lost")
+    other = FakeSource("refuse", "play", label="other")
+    run = asyncio.create_task(supply.run([lost, other]))
+    await until(lambda: other.starts == 2, "the second source, around again")
+    await closed(supply, run)
+    assert tally.steps["reopen"] == 1, "the first rung, once"
+    assert tally.steps["new session"] >= 1
+    assert tally.steps["next engine"] >= 1
+    assert tally.steps["next source"] >= 1
+    assert tally.steps["pause"] >= 1
+
+
+async def test_the_first_start_is_no_step_of_the_ladder() -> None:
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    mux = Mux(Limits(), call_soon=loop.call_soon, call_later=loop.call_later)
+    supply = Supply(FakeOwner(), mux, QUICK, tally)
+    with pytest.raises(UpstreamError):
+        await supply.run([FakeSource("refuse", "refuse", engines=2), FakeSource("refuse")])
+    assert not any(tally.steps.values())
+    await supply.close()
 
 
 async def test_the_ladder_ends_with_its_time() -> None:
