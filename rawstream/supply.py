@@ -180,7 +180,8 @@ class Supply:
         if before is not None:
             rung = "session" if before == self._tried else "engine"
             rung = rung if before[0] == place else "source"
-            self._steps[rung] += 1
+            if self.first_data_at is not None:  # the first start is no ladder
+                self._steps[rung] += 1
             self.on_step(rung, label)
 
     def _came_back(self, feed: Feed) -> None:

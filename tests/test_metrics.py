@@ -67,7 +67,7 @@ def test_joins_are_a_histogram_and_steps_and_answers_counters(accept: str) -> No
     hub = ShownHub((channel(),))
     for seconds in (0.2, 0.2, 7.0, 90.0):
         hub.tally.joins["ts"].note(seconds)
-    hub.tally.steps["reopen"] += 3
+    hub.tally.steps["same url"] += 3
     samples = scrape(hub, accept)
     assert one(samples, "rawstream_join_seconds_bucket", kind="ts", le="0.25") == 2
     assert one(samples, "rawstream_join_seconds_bucket", kind="ts", le="8.0") == 3
@@ -75,7 +75,7 @@ def test_joins_are_a_histogram_and_steps_and_answers_counters(accept: str) -> No
     assert one(samples, "rawstream_join_seconds_count", kind="ts") == 4
     assert one(samples, "rawstream_join_seconds_sum", kind="ts") == pytest.approx(97.4)
     assert one(samples, "rawstream_join_seconds_count", kind="hls") == 0
-    assert one(samples, "rawstream_ladder_steps_total", rung="reopen") == 3
+    assert one(samples, "rawstream_ladder_steps_total", rung="same url") == 3
     route = "/live/{user}/{password}/{id}"
     assert one(samples, "rawstream_http_responses_total", route=route, status="2xx") == 5
     assert one(samples, "rawstream_http_responses_total", route="none", status="4xx") == 1

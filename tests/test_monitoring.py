@@ -113,7 +113,7 @@ async def test_what_viewers_and_requests_did_is_counted(samples: Samples) -> Non
     assert {"/ace/getstream", "none"} <= routes
     assert {"kind": "playlist", "result": "failed"} in samples["rawstream_imports_total"]
     rungs = {sample["rung"] for sample in samples["rawstream_ladder_steps_total"]}
-    assert rungs == {"reopen", "new session", "next engine", "next source", "pause"}
+    assert rungs == {"same url", "session", "engine", "source", "pause"}
 
 
 def test_the_board_is_whole() -> None:

@@ -220,10 +220,10 @@ async def test_each_step_of_the_ladder_is_counted_by_its_rung() -> None:
     run = asyncio.create_task(supply.run([lost, other]))
     await until(lambda: other.starts == 2, "the second source, around again")
     await closed(supply, run)
-    assert tally.steps["reopen"] == 1, "the first rung, once"
-    assert tally.steps["new session"] >= 1
-    assert tally.steps["next engine"] >= 1
-    assert tally.steps["next source"] >= 1
+    assert tally.steps["same url"] == 1, "the first rung, once"
+    assert tally.steps["session"] >= 1
+    assert tally.steps["engine"] >= 1
+    assert tally.steps["source"] >= 1
     assert tally.steps["pause"] >= 1
 
 
