@@ -31,6 +31,7 @@ PAGES = (
     "lists",
     "accounts",
     "engines",
+    "search",
     "settings",
     "log",
 )

@@ -13,13 +13,14 @@ const PAGES = {
   lists: () => import("./page_lists.js"),
   accounts: () => import("./page_accounts.js"),
   engines: () => import("./page_engines.js"),
+  search: () => import("./page_search.js"),
   settings: () => import("./page_settings.js"),
   log: () => import("./page_log.js"),
 };
 const FIRST = () => import("./page_first.js");
 const TITLES = {
   overview: t("nav.overview"), channels: t("nav.channels"), guide: t("nav.guide"), lists: t("nav.lists"),
-  accounts: t("nav.accounts"), engines: t("nav.engines"),
+  accounts: t("nav.accounts"), engines: t("nav.engines"), search: t("nav.search"),
   settings: t("nav.settings"), log: t("nav.log"), first: t("nav.first"),
 };
 

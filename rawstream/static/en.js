@@ -53,6 +53,7 @@ export default {
   "nav.lists": "Playlists",
   "nav.log": "Log",
   "nav.overview": "Overview",
+  "nav.search": "Search",
   "nav.settings": "Settings",
 
   "login.enter": "Log in",
@@ -381,6 +382,18 @@ export default {
   "engine.state.unknown": "not asked yet",
   "engine.state.up": "up",
 
+  "search.add": "Add {n}",
+  "search.added": "{n} were added",
+  "search.added.one": "1 was added",
+  "search.availability": "{n} % available",
+  "search.category": "Category",
+  "search.for": "Name of a channel",
+  "search.go": "Search",
+  "search.into": "Into the category",
+  "search.known": "in the line-up",
+  "search.lead": "The engine's own index of broadcasts.",
+  "search.none": "Nothing was found.",
+  "search.total": "{n} found",
 
   "setting.adult_hidden": "Hide adult categories from everybody",
   "setting.hls_target_seconds": "Length of an HLS segment, seconds",

@@ -53,6 +53,7 @@ export default {
   "nav.lists": "Liste",
   "nav.log": "Registro",
   "nav.overview": "Panoramica",
+  "nav.search": "Ricerca",
   "nav.settings": "Impostazioni",
 
   "login.enter": "Accedi",
@@ -381,6 +382,18 @@ export default {
   "engine.state.unknown": "non ancora chiesto",
   "engine.state.up": "attivo",
 
+  "search.add": "Aggiungi {n}",
+  "search.added": "{n} aggiunti",
+  "search.added.one": "1 aggiunto",
+  "search.availability": "disponibile al {n} %",
+  "search.category": "Categoria",
+  "search.for": "Nome di un canale",
+  "search.go": "Cerca",
+  "search.into": "Nella categoria",
+  "search.known": "già tra i canali",
+  "search.lead": "L'indice delle trasmissioni del motore.",
+  "search.none": "Non è stato trovato nulla.",
+  "search.total": "{n} trovati",
 
   "setting.adult_hidden": "Nascondi a tutti le categorie per adulti",
   "setting.hls_target_seconds": "Durata di un segmento HLS, secondi",
