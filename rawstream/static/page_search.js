@@ -59,5 +59,6 @@ export default function Look() {
     <ul class="plain-list cards">${items.map((one) => html`<${Found} key=${one.infohash} one=${one} picked=${picked.has(one.infohash)} onPick=${pick} />`)}</ul>
     <div class="pages"><${Button} icon="left" kind="secondary" label=${t("back")} disabled=${page === 0} onClick=${() => look(page - 1)} />
       <span>${found.total !== undefined ? t("search.total", { n: number(found.total) }) : ""}</span>
-      <${Button} icon="right" kind="secondary" label=${t("forward")} onClick=${() => look(page + 1)} /></div>`}`;
+      <${Button} icon="right" kind="secondary" label=${t("forward")} onClick=${() => look(page + 1)}
+        disabled=${(page + 1) * found.page_size >= found.total} /></div>`}`;
 }
