@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,27 +158,30 @@ async def test_a_viewer_who_pauses_for_long_goes_on_with_a_clean_picture(tmp_pat
         await until(reads_on, "he reads on")
         body = laggard.body
         assert ContinuityChecker().feed(body) == [], "the jump is marked on every PID"
-        jump = place_of_jump(body)
-        behind = decode(whole_units(body[jump:]))
-        assert len(behind.pictures) > 10
-        assert [line for line in behind.complaints if "corrupt" not in line] == []
+        # on a busy machine he may fall behind again: each jump cuts the units before it
+        marks = places_of_jumps(body)
+        assert marks, "no jump is marked"
+        for begin, end in pairwise([*marks, len(body)]):
+            if end == len(body) and len(marks) > 1:
+                break  # of any length, when reading stopped
+            behind = decode(whole_units(body[begin:end]))
+            assert len(behind.pictures) > 10
+            assert [line for line in behind.complaints if "corrupt" not in line] == []
         await healthy.more(500_000)
         laggard.close()
 
 
-def place_of_jump(packets: bytes) -> int:
-    """Where the marks of a jump begin: the first packet without payload that announces a
-    discontinuity on PID 0.
+def places_of_jumps(packets: bytes) -> list[int]:
+    """Where the marks of each jump begin: packets without payload that announce a discontinuity on
+    PID 0.
     """
-    for number in range(len(packets) // PACKET_SIZE):
-        at = number * PACKET_SIZE
-        if (
-            pid_of(packets, number) == 0
-            and packets[at + 3] & 0x30 == 0x20
-            and packets[at + 5] & 0x80
-        ):
-            return at
-    raise AssertionError("no jump is marked")
+    return [
+        at
+        for number, at in enumerate(range(0, len(packets), PACKET_SIZE))
+        if pid_of(packets, number) == 0
+        and packets[at + 3] & 0x30 == 0x20
+        and packets[at + 5] & 0x80
+    ]
 
 
 # -- vanishing without a FIN: a network of its own whose link goes down ----------------------------
