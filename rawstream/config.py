@@ -103,6 +103,7 @@ class Timeouts(BaseModel):
     engine_first_byte_limit_seconds: Seconds = 60.0  # the same, however much it loads
     engine_stop_seconds: Seconds = 3.0  # an engine that does not answer a stop
     engine_stat_seconds: Seconds = 3.0  # a stat answer that never comes
+    engine_search_seconds: Seconds = 15.0  # an operator who looks through the index
     engine_probe_seconds: Seconds = 3.0  # an engine that does not answer the health probe
     engine_stat_interval_seconds: Seconds = 2.0  # nobody: how old the shown peers and speeds may be
     engine_probe_interval_seconds: Seconds = 20.0  # nobody: how long a dead engine goes unnoticed

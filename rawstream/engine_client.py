@@ -312,7 +312,7 @@ class Engine:
         """
         path = "/webui/api/service?method=get_version"
         try:
-            answer = await self._ask(
+            answer = await self.ask(
                 path, total_seconds=self._timeouts.engine_probe_seconds, phase="probe"
             )
         except UpstreamError as error:
@@ -327,7 +327,7 @@ class Engine:
         """What the engine knows of a content (`get_media_files`, §5.2), which opens no session.
         None when it does not know.
         """
-        answer = await self._ask(
+        answer = await self.ask(
             "/server/api?" + _query(api_version=3, method="get_media_files", **_named(ref)),
             total_seconds=self._timeouts.engine_resolve_seconds,
             phase="resolve",
@@ -348,7 +348,7 @@ class Engine:
         named = _named(ref)
         if "content_id" in named:
             named["id"] = named.pop("content_id")  # the name every version knows (§1.1)
-        answer = await self._ask(
+        answer = await self.ask(
             "/ace/getstream?" + _query(**named, format="json", pid=uuid.uuid4().hex),
             total_seconds=self._timeouts.engine_start_seconds,
             phase="start",
@@ -408,7 +408,7 @@ class Engine:
 
         EngineError says `UNKNOWN_SESSION` when the session is gone.
         """
-        answer = await self._ask(
+        answer = await self.ask(
             path if reading else _with(path, "skip_player_activity=1"),
             total_seconds=self._timeouts.engine_stat_seconds,
             phase="stat",
@@ -434,7 +434,7 @@ class Engine:
         does not know any more is as good as stopped. Raises nothing.
         """
         try:
-            await self._ask(
+            await self.ask(
                 _with(command_path, "method=stop"),
                 total_seconds=self._timeouts.engine_stop_seconds,
                 phase="stop",
@@ -447,7 +447,7 @@ class Engine:
             return False
         return True
 
-    async def _ask(self, path: str, *, total_seconds: float, phase: str) -> dict[str, Any]:
+    async def ask(self, path: str, *, total_seconds: float, phase: str) -> dict[str, Any]:
         """GET a JSON document; returned when its `error` is empty."""
         try:
             answer = await request(

@@ -43,8 +43,10 @@ from rawstream.store_search import (
     Assigned,
     ChannelFilter,
     Found,
+    Holder,
     channel_with_guide,
     find_channels,
+    holders,
 )
 
 _DAY_SECONDS: Final = 86_400
@@ -125,6 +127,12 @@ class LineupStore:
     async def channel_with_guide(self, channel_id: int) -> tuple[Channel, Assigned | None] | None:
         """One channel, retired or not, and the guide it has."""
         return await self._db.look(lambda connection: channel_with_guide(connection, channel_id))
+
+    async def having(self, values: Sequence[str]) -> dict[str, list[Holder]]:
+        """Which channels of the line-up have these contents, by infohash or content id, lower
+        case, as a source. Those that none has are left out.
+        """
+        return await self._db.look(lambda connection: holders(connection, values))
 
     async def channel(self, channel_id: int) -> Channel | None:
         """One channel, retired or not."""

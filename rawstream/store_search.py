@@ -6,10 +6,11 @@ It blocks: for a thread that has a connection for itself.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from rawstream.lineup_rows import channels_of
 from rawstream.records import Channel
@@ -18,6 +19,15 @@ State = Literal["all", "enabled", "disabled", "stale", "retired", "unmapped"]
 KindAsked = Literal["live", "movie", "episode", "all"]
 MappingState = Literal["all", "unmapped", "matched", "manual"]
 BY_HAND: Final = "by hand"
+_HEX40: Final = re.compile(r"[0-9a-fA-F]{40}")
+# what a magnet holds is looked for in its text: there are few of them
+_HOLDERS: Final = """
+    SELECT c.id, c.name, s.kind, s.value, s.infohash, i.infohash AS learnt
+    FROM channel_sources s JOIN channels c ON c.id = s.channel_id
+    LEFT JOIN infohashes i ON i.kind = s.kind AND i.value = s.value
+    WHERE c.retired_at IS NULL AND (s.value IN ({marks}) OR s.infohash IN ({marks})
+    OR i.infohash IN ({marks}) OR s.kind = 'magnet') ORDER BY c.position, c.id, s.place
+"""
 _NAMED_AT_ONCE: Final = 500  # ids in one question; SQLite takes 999 in its oldest builds
 
 
@@ -33,6 +43,13 @@ class ChannelFilter:
     kind: KindAsked = "all"
     state: State = "all"
     playlist_id: int | None = None
+
+
+class Holder(NamedTuple):
+    """A channel that has some content as a source."""
+
+    id: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,25 @@ def find_mappings(
         for row in rows
     ]
     return found, total
+
+
+def holders(connection: sqlite3.Connection, values: Sequence[str]) -> dict[str, list[Holder]]:
+    """Which channels of the line-up have these as a source, in its order. `values`: infohashes and
+    content ids, lower case. Those that nobody has are left out.
+    """
+    found: dict[str, list[Holder]] = {}
+    for at in range(0, len(values), _NAMED_AT_ONCE):
+        batch = values[at : at + _NAMED_AT_ONCE]
+        marks = ", ".join(f"?{place}" for place in range(1, len(batch) + 1))
+        for row in connection.execute(_HOLDERS.format(marks=marks), batch):
+            ways = {row["value"], row["infohash"], row["learnt"]}
+            if row["kind"] == "magnet":
+                ways = {*ways, *map(str.lower, _HEX40.findall(row["value"]))}
+            holder = Holder(row["id"], row["name"])
+            for value in ways.intersection(batch):
+                if holder not in found.setdefault(value, []):
+                    found[value].append(holder)
+    return found
 
 
 def _where(connection: sqlite3.Connection, wanted: ChannelFilter) -> tuple[str, list[Any]]:

@@ -36,6 +36,7 @@ from rawstream.api_history import HistoryOperations
 from rawstream.api_lists import ListOperations
 from rawstream.api_live import LiveOperations
 from rawstream.api_logos import LogoOperations
+from rawstream.api_search import SearchOperations
 from rawstream.api_settings import SettingsOperations
 from rawstream.api_tokens import TokenOperations
 from rawstream.books import Books
@@ -44,6 +45,7 @@ from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
 from rawstream.engine_roster import EngineRoster
+from rawstream.engine_search import EngineSearch
 from rawstream.errors import ConfigError, StateError
 from rawstream.events import EventBus
 from rawstream.fetch_policy import FetchPolicy
@@ -175,6 +177,12 @@ class Worker:
             *GuideOperations(self.store, self.catalogue, guides).table(),
             *LogoOperations(self.store, self._logos()).table(),
             *EngineOperations(self.roster).table(),
+            *SearchOperations(
+                EngineSearch(lambda: self.hub.pool.engines, self.config.timeouts),
+                *(self.store, self.catalogue, guides),
+                patience_seconds=self.config.timeouts.engine_resolve_seconds,
+                learn=self.hub.pool.learn,
+            ).table(),
             *LiveOperations(
                 *(self.hub, self.accounts, self.store),
                 HlsEndpoints(self.hub, doorman, self.accounts),

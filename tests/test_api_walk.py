@@ -24,7 +24,7 @@ from rawstream.store import Store
 ROUNDS = 40
 # what must have been done at least once in all these attempts
 WHOLLY_WALKED = frozenset(
-    ("channels", "categories", "series", "guide", "history", "log", "tokens", "settings")
+    ("channels", "categories", "series", "guide", "history", "log", "tokens", "settings", "search")
 )
 
 
