@@ -88,7 +88,7 @@ def test_a_failover_is_told_with_both_sources_and_how_long_it_took(watched: Watc
     (told,) = watched.told
     assert told == Happening(
         *("failover", 1_700_000_000, "k", "One"),
-        reason="http://…@h/: silent for 5.5 s",
+        reason="http://***@h/: silent for 5.5 s",
         source="engine b",
         before="engine a",
         seconds=2.2,
