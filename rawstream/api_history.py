@@ -10,7 +10,8 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from rawstream.log_tail import LogTail, redacted
+from rawstream.log_tail import LogTail
+from rawstream.redaction import redacted
 from rawstream.rest import Call, Model, Operation, Page, PageQuery
 from rawstream.store import Store
 

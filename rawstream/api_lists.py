@@ -40,8 +40,8 @@ from rawstream.list_views import (
     UploadView,
     report_of,
 )
-from rawstream.log_tail import redacted
 from rawstream.records import ListSource
+from rawstream.redaction import redacted
 from rawstream.rest import Call, Failed, NotThere, Operation, Page
 from rawstream.store import Store
 from rawstream.uploads import Uploads

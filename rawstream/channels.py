@@ -213,6 +213,8 @@ class LiveChannel:
         self.on_film: Callable[[Sequence[Waiting]], None] | None = None
         # told of what the ladder does
         self.on_ladder: Callable[[LadderStep], None] = lambda _step: None
+        # told of each new state
+        self.on_moved: Callable[[LiveChannel], None] = lambda _channel: None
         # -- state --
         self.state = ChannelState.IDLE
         self.since = time.monotonic()
@@ -248,6 +250,7 @@ class LiveChannel:
         logger.info("channel %s: %s", self.name or self.key, state.value)
         self.state = state
         self.since = time.monotonic()
+        self.on_moved(self)
 
     @property
     def running(self) -> bool:
@@ -562,9 +565,9 @@ class LiveChannel:
         return self._ending
 
     def _end(self, state: ChannelState, failure: str | None) -> None:
-        self._move(state)
         if failure is not None:
             self.supply.last_error = failure
+        self._move(state)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self._ending = asyncio.create_task(self._close(), name=f"end of channel {self.key}")

@@ -130,6 +130,7 @@ class Timeouts(BaseModel):
 
     # -- lists and guides --
     fetch_total_seconds: Seconds = 600.0  # a list that trickles
+    webhook_seconds: Seconds = 10.0  # nobody: a webhook that does not answer is tried again
     fetch_read_seconds: Seconds = 30.0  # a list's server that falls silent
 
     # -- HLS for players --
@@ -214,6 +215,7 @@ class Limits(BaseModel):
     sockets_per_player: int = Field(default=8, ge=2, le=1 << 30)  # streams of an uncounted burst
     login_failures: int = Field(default=10, ge=1, le=1 << 30)  # per address and name; 429 above
     password_queue: int = Field(default=64, ge=1, le=1 << 30)  # waiting to be checked; 503 above
+    webhook_queue: int = Field(default=100, ge=1, le=1 << 20)  # messages that wait for an address
     history_rows: int = Field(default=10_000, ge=0, le=1 << 30)
 
     # -- HLS for players --
@@ -280,10 +282,28 @@ def _parts(value: Any) -> Any:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _webhook(value: str) -> str:
+    """An address to post to. It holds a secret, so no message shows it."""
+    text = value.strip()
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[^\x21-\x7e]", text):
+        raise ValueError("a webhook is an address like https://chat.example.org/hooks/…")
+    return text.partition("#")[0]
+
+
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Networks = Annotated[
     tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_parts)
+]
+
+
+Webhooks = Annotated[
+    tuple[Annotated[str, AfterValidator(_webhook)], ...], NoDecode, BeforeValidator(_parts)
 ]
 
 
@@ -318,6 +338,7 @@ class Config(BaseSettings):
     # what a login with a wrong password answers: 200 with auth 0, as panels do, or 401
     login_failure_status: Literal[200, 401] = 200
     limit_policy: Literal["take over", "refuse"] = "take over"  # at an account's max_connections
+    webhooks: Webhooks = ()  # told of channels and engines that go down, come up, fail over
     log_level: str = "info"
     log_format: LogFormat = "text"  # or a JSON object a line
     timeouts: Timeouts = Timeouts()

@@ -135,6 +135,40 @@ async def fetch(
     raise UpstreamError("open", label, "too many redirects")
 
 
+async def post(url: str, body: bytes, *, policy: FetchPolicy, total_seconds: float) -> None:
+    """Send a JSON document. No redirect is followed, and of the answer only the status counts.
+
+    Raises UpstreamTimeout, UpstreamError: not allowed, no answer, one that is no success. Nothing
+    of the URL but its host is in it: the rest of such an address is a secret.
+    """
+    label = _host_of(url)
+    headers = {"Content-Type": "application/json", "User-Agent": "rawstream"}
+    try:
+        async with asyncio.timeout(total_seconds):
+            allowed = await policy.check(url)
+            connector = aiohttp.TCPConnector(
+                resolver=_Judged(allowed.addresses), use_dns_cache=False
+            )
+            async with (
+                aiohttp.ClientSession(connector=connector, trust_env=False) as session,
+                session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                status = answer.status
+    except TimeoutError as error:
+        raise UpstreamTimeout("read", label, "took too long") from error
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        raise UpstreamError("read", label, _words(error)) from None
+    if not 200 <= status < 300:
+        raise UpstreamError("head", label, f"answered {status}", status=status)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return "?"
+
+
 def _words(error: Exception) -> str:
     """What went wrong; of what the library says, only what can hold nothing of a URL."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

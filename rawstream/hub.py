@@ -148,6 +148,7 @@ class ChannelHub:
         self._stay: dict[LiveChannel, float] = {}  # that found no other engine, until when
         # -- told of what happens --
         self.ladder_listeners: list[Callable[[LadderStep], None]] = []
+        self.move_listeners: list[Callable[[LiveChannel], None]] = []
         # -- bandwidth --
         self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
         self._counted: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SWEEPS + 1)  # in and out
@@ -615,6 +616,7 @@ class ChannelHub:
         self._channels[channel] = ways
         channel.on_film = partial(self._take_film, channel, tuple(ways))
         channel.on_ladder = self._tell_ladder
+        channel.on_moved = self._tell_moved
         self._by_ref[ref] = channel
         if infohash is not None:
             self._claim(channel, infohash)
@@ -710,6 +712,13 @@ class ChannelHub:
     def _tell_ladder(self, step: LadderStep) -> None:
         for listener in self.ladder_listeners:
             listener(step)
+
+    def _tell_moved(self, channel: LiveChannel) -> None:
+        for listener in self.move_listeners:
+            try:
+                listener(channel)
+            except Exception:  # no channel is to suffer for who only wants to know
+                logger.exception("channel %s: its state could not be told", channel.label)
 
     def _over(self, channel: LiveChannel, failure: str | None) -> None:
         self._channels.pop(channel, None)

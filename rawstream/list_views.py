@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from rawstream.guide_import import GuideReport
-from rawstream.log_tail import redacted
 from rawstream.playlist_import import ImportReport
+from rawstream.redaction import redacted
 from rawstream.rest import Model, PageQuery
 
 Kind = Literal["playlist", "guide"]

@@ -1,7 +1,7 @@
 """The end of the log, kept in memory for operators who have no shell, with nothing secret in it.
 
-Owns: how much is kept, what counts as a secret. Must not know: where else the log goes, who reads
-this.
+Owns: how much is kept. Must not know: where else the log goes, who reads this, what a secret looks
+like (`redaction`).
 
 What comes in here was written for a terminal, most of it without secrets; but an error of a library
 may say a whole URL, and a page that shows the log is seen by more eyes than a terminal.
@@ -14,51 +14,11 @@ import re
 from collections import deque
 from typing import Final, NamedTuple
 
+from rawstream.redaction import redacted
+
 _LINES: Final = 2000
 _LINE_LIMIT: Final = 4000  # characters of one record, a traceback among them
-HIDDEN: Final = "***"
-
-_NAMES: Final = (
-    r"user(?:name)?|login|pass(?:w(?:or)?d)?|pwd|(?:[a-z]+[_-])?(?:token|secret)|(?:api[_-]?)?key"
-    r"|auth(?:orization)?|credentials?|sig(?:nature)?|rawstream_session"
-)
-_RULES: Final = (
-    # http://USER:PASSWORD@host
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@'\"<>]+@"), rf"\1{HIDDEN}@"),
-    # Authorization: Bearer …, Basic …
-    (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/._~=-]{6,}"), rf"\1 {HIDDEN}"),
-    # ?username=…&password=…, rawstream_session=…, "token": "…", password: …
-    (
-        re.compile(rf"(?i)\b({_NAMES})(['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"<>)]+)"),
-        rf"\1\2{HIDDEN}",
-    ),
-    # /live/USER/PASSWORD/1.ts, /player_api/USER/PASSWORD, and the same by token
-    (
-        re.compile(
-            r"/(live|movie|series|timeshift|player_api|playlist|epg)/[^/\s'\"<>?]+/[^/\s'\"<>?]+"
-            r"(?=[/\s'\"<>?]|$)"
-        ),
-        rf"/\1/{HIDDEN}/{HIDDEN}",
-    ),
-    # http://host/USER/PASSWORD/1.ts
-    (
-        re.compile(
-            r"(?i)(://[^/\s]+|(?<![^\s'\"(]))/[^/\s'\"<>?*]+/[^/\s'\"<>?*]+/([0-9]+(?:\.\w+)?)"
-            r"(?=[\s'\"<>?),]|$)"
-        ),
-        rf"\1/{HIDDEN}/{HIDDEN}/\2",
-    ),
-    # /setup#SECRET, and whatever else is a fragment that long
-    (re.compile(r"#[A-Za-z0-9_~-]{20,}"), f"#{HIDDEN}"),
-)
 _PLAIN: Final = re.compile(r"[^\n\t -~\u00a0-\U0010ffff]")
-
-
-def redacted(text: str) -> str:
-    """Without user names, passwords and tokens, in URLs, headers, forms and JSON."""
-    for rule, instead in _RULES:
-        text = rule.sub(instead, text)
-    return text
 
 
 class LogLine(NamedTuple):

@@ -250,6 +250,7 @@ class Counted(NamedTuple):
     refresher: RefreshCounters | None = None
     books: BookCounters | None = None
     listeners: Sized | None = None  # to events
+    webhooks: Mapping[str, int] | None = None  # messages, by what came of them
 
 
 _NOTHING = Counted()
@@ -337,6 +338,11 @@ def _others(counted: Counted) -> Iterator[Metric]:
         yield from _families(_BOOK_ROWS, (), [((), counted.books)])
     if counted.listeners is not None:
         yield _GAUGE("rawstream_event_listeners", "Pages that listen", len(counted.listeners))
+    if counted.webhooks is not None:
+        told = _COUNTER("rawstream_webhook_messages", "Messages to webhooks", labels=("result",))
+        for result in ("sent", "failed", "dropped"):
+            told.add_metric((result,), counted.webhooks.get(result, 0))
+        yield told
     if counted.refresher is not None:
         yield from _families(_REFRESH_ROWS, (), [((), counted.refresher)])
         imports = _COUNTER("rawstream_imports", "Refreshes of lists", labels=("kind", "result"))

@@ -1,11 +1,11 @@
 """Secrets taken out of text that people read: log lines, the log's tail, errors on a page.
 
-Owns: what a secret looks like in a text (credentials in URLs and in the paths of panels, passwords
-and tokens by the name before them, Authorization, cookies), and the filter that every handler of
-the log has. Must not know: where a text comes from, who reads it.
+Owns: what a secret looks like in a text (credentials in URLs and in the paths of panels, user
+names, passwords and tokens by the name before them, Authorization, cookies, one-time links), and
+the filter that every handler of the log has. Must not know: where a text comes from, who reads it.
 
 It is the second line: whoever writes a log line leaves secrets out. Rather too much is taken out
-than too little. Where something is left out there stands `…`; what is redacted once stays as it is.
+than too little. Where something is left out there stands `***`; what was redacted stays as it is.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-LEFT_OUT: Final = "…"
+LEFT_OUT: Final = "***"
 
 _END: Final = r"\s\"'<>"  # what ends a URL in a text
 _PIECE: Final = rf"[^/?#{_END}]+"
 _NAMES: Final = (
-    r"(?:passwords?|passwd|passphrase|pwd|tokens?|secrets?|api[-_]?key|access[-_]?key|private[-_]?key"
+    r"(?:user(?:name)?|passwords?|passwd|passphrase|pwd|tokens?|secrets?|api[-_]?key|access[-_]?key|private[-_]?key"
     r"|passkey|credentials?|signature|csrf|(?<![a-z])(?:pass|pw|auth|sid|session(?:[-_]?id)?))"
 )
 _QUOTED: Final = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
@@ -31,6 +31,8 @@ _QUOTED: Final = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
 _NAMED: Final = re.compile(
     rf"(?i)({_NAMES}[\"']?\s{{0,4}}(?:[=:]|%3[ad])\s{{0,4}})({_QUOTED}|[^&{_END}]+)"
 )
+# /setup#SECRET, and whatever else is a fragment that long
+_FRAGMENT: Final = re.compile(r"#[\w~-]{20,}")
 _SECRET_NAME: Final = re.compile(rf"(?i){_NAMES}(?![a-z])|authorization|cookie")
 # to the end of the line: Digest and cookies have many parts
 _HEADER: Final = re.compile(
@@ -47,7 +49,7 @@ _HLS_PATH: Final = re.compile(rf"(?i)/(hlsr?|play)/[^?#{_END}]+")
 # the same without a word before it: /USER/PASSWORD/123.ts, whatever stands before in a URL
 _BARE_URL: Final = re.compile(rf"(://{_PIECE})/(?:{_PIECE}/){{2,}}(\d+(?:\.\w+)?)(?![\w/.-])")
 _BARE_PATH: Final = re.compile(
-    rf"(?<![\w/.:~…-])/{_PIECE}/(?!…/){_PIECE}/(\d+(?:\.\w+)?)(?![\w/.-])"
+    rf"(?<![\w/.:~*-])/{_PIECE}/(?!\*\*\*/){_PIECE}/(\d+(?:\.\w+)?)(?![\w/.-])"
 )
 
 
@@ -95,6 +97,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (_BEARER, rf"\1{LEFT_OUT}"),
     (_BASIC, _basic),
     (_USER, f"//{LEFT_OUT}@"),
+    (_FRAGMENT, f"#{LEFT_OUT}"),
     (_HLS_PATH, rf"/\1/{LEFT_OUT}"),
     (_LOGIN_PATH, rf"/\1/{LEFT_OUT}"),
     (_PANEL, rf"/\1/{LEFT_OUT}/\2"),

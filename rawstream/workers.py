@@ -50,6 +50,7 @@ from rawstream.errors import ConfigError, StateError
 from rawstream.events import EventBus
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_desk import GuideDesk
+from rawstream.happenings import Happenings
 from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub
 from rawstream.importer import ListProgress, Refresher
@@ -72,6 +73,7 @@ from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
 from rawstream.stats import Stats
 from rawstream.store import Store
 from rawstream.vod import VodEndpoints
+from rawstream.webhooks import Webhooks
 from rawstream.xtream import XtreamEndpoints
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class Worker:
         self.operators: Operators
         self.refresher: Refresher
         self.books: Books
+        self.webhooks: Webhooks
+        self.happenings: Happenings
         self.roster: EngineRoster
         self.on_air: OnAir
         self.stats: Stats
@@ -138,7 +142,10 @@ class Worker:
                 started_at=self.started_at,
                 players=players,
                 operators=self._operators(),
-                counted=Counted(self.accounts, self.refresher, self.books, self.events),
+                counted=Counted(
+                    *(self.accounts, self.refresher, self.books, self.events),
+                    self.webhooks.results,
+                ),
             )
             await self.hub.start()  # first: no content may start before its orphan is stopped
             for port in (config.port, *config.extra_ports):
@@ -149,6 +156,8 @@ class Worker:
                 asyncio.create_task(self._tick_accounts(), name="account ticks"),
                 asyncio.create_task(self.refresher.watch(), name="list refresh"),
                 asyncio.create_task(self.books.watch(), name="books"),
+                asyncio.create_task(self.happenings.watch(), name="happenings"),
+                asyncio.create_task(self.webhooks.run(), name="webhooks"),
                 asyncio.create_task(self.stats.watch(), name="stats"),
             ]
         except BaseException:
@@ -270,6 +279,19 @@ class Worker:
         self.events = EventBus(self.on_air, self.operators.is_good)
         self.hub.ladder_listeners.append(lambda step: self.events.tell("ladder", step._asdict()))
         self.books.on_note = self._noted
+        self._open_webhooks()
+
+    def _open_webhooks(self) -> None:
+        config = self.config
+        policy = FetchPolicy(self.roster.guarded, self._own_ports, config.fetch_networks)
+        self._policies.append(policy)
+        self.webhooks = Webhooks(
+            config.webhooks,
+            policy,
+            queue=config.limits.webhook_queue,
+            seconds=config.timeouts.webhook_seconds,
+        )
+        self.happenings = Happenings(self.hub, self.webhooks.say)
 
     def _apply(self, before: Config, config: Config) -> None:
         """Settings that changed while we run, or before we began."""

@@ -161,6 +161,23 @@ def test_an_engines_address_may_leave_out_what_is_usual(given_as: str, url: str)
     assert load_config(engines=(given_as, given_as)).engines == (url,)
 
 
+@pytest.mark.parametrize(
+    "url", ["ftp://h/SECRET", "http:///SECRET", "h/SECRET", "http://h/SECRET x", "http://[h/SECRET"]
+)
+def test_a_webhook_that_is_none_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(f'webhooks = ["{url}"]')
+    with pytest.raises(ConfigError) as info:
+        load_config(file)
+    assert "webhooks" in info.value.field
+    assert "SECRET" not in str(info.value)
+
+
+def test_webhooks_in_a_variable_are_parted_like_any_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAWSTREAM_WEBHOOKS", "http://h/a,https://u:p@h:1/b?c=d")
+    assert load_config().webhooks == ("http://h/a", "https://u:p@h:1/b?c=d")
+
+
 def test_a_wrong_variable_is_named_as_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAWSTREAM_PORT", "x")
     assert refusal() == "RAWSTREAM_PORT: 'x' is not a whole number"

@@ -95,6 +95,8 @@ ORDER = (
     "film_viewer",
     "films",
     "hub",
+    "happenings",
+    "webhooks",
     "catalogue",
     "passwords",
     "accounts",

@@ -7,49 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rawstream.log_tail import LogTail, redacted
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "GET http://ana:canary@tv.example:8080/get.php",
-        "rtsp://canary@host/x",
-        "https://p.example/get.php?username=canary&password=canary&type=m3u",
-        "/xmltv.php?token=canary HTTP/1.1",
-        "http://p.example/live/canary/canary/12.ts",
-        "/live/canary/12.ts",
-        "(/movie/canary/canary/7.mkv)",
-        "/player_api/canary/canary/get_live_streams",
-        "http://p.example:80/canary/canary/12",
-        "/canary/canary/12.m3u8 not found",
-        "Authorization: Bearer canary.canary-1",
-        "authorization: Basic canary==",
-        "{'Authorization': 'Bearer canarycanary'}",
-        "Cookie: rawstream_session=canary-canary_canary; x=1",
-        '{"username": "x", "password": "canary word"}',
-        "password=canary",
-        "x_api_key=1, api_key=canary, access_token: canary",
-        "open http://tv:58055/setup#canary_canary-canary",
-    ],
-)
-def test_a_secret_does_not_stay(said: str) -> None:
-    assert "canary" not in redacted(said)
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "engine http://127.0.0.1:6878: start: 503 no such content",
-        "list 3: 40 entries: 1 added, 2 changed",
-        "play http://tv:58055/ace/getstream?id=abcdef0123 · watch: curl http://tv:58055/status",
-        "10.0.0.9:4711 left after 3/4/5 minutes",
-        "channel 12 at http://h/films/new.ts",
-        "keyframe: every 2 s",
-    ],
-)
-def test_what_is_no_secret_stays(said: str) -> None:
-    assert redacted(said) == said
+from rawstream.log_tail import LogTail
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_a_traceback_is_in_the_same_line() -> None:
     assert out.getvalue().count("\n") == 1
     line = orjson.loads(out.getvalue())
     assert line["level"] == "error" and "Traceback" in line["traceback"]
-    assert line["traceback"].endswith("ValueError: password=…")
+    assert line["traceback"].endswith("ValueError: password=***")
 
 
 def test_a_line_for_people_is_one_whatever_is_in_it() -> None:
@@ -84,7 +84,7 @@ def test_no_secret_is_in_a_line(form: LogFormat) -> None:
             "deep": {"a": ["?token=Zq9"]},
         },
     )
-    assert "Zq9" not in text and "…" in text
+    assert "Zq9" not in text and "***" in text
 
 
 anything = st.recursive(
