@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from rawstream.config import Config, Limits
+from rawstream.fetch import host_of
 from rawstream.live_settings import LIVE, LiveSettings, value_of
 from rawstream.rest import Call, Model, Operation
 
@@ -109,16 +110,21 @@ class SettingsOperations:
         known = (Limits if group else Config).model_fields[inner]
         return SettingView(
             name=name,
-            value=_plain(value_of(settings.config, name)),
+            value=_shown(name, value_of(settings.config, name)),
             origin=settings.origin_of(name),
             live=name in LIVE,
-            configured=_plain(value_of(settings.configured, name)),
+            configured=_shown(name, value_of(settings.configured, name)),
             default=_plain(known.default),
             text=LIVE.get(name, ""),
             choices=_CHOICES.get(name, []),
             minimum=_bound(known, "ge"),
             maximum=_bound(known, "le"),
         )
+
+
+def _shown(name: str, value: Any) -> Value:
+    """What an operator's page may hold: whoever has a webhook's address may post to it."""
+    return [host_of(url) for url in value] if name == "webhooks" else _plain(value)
 
 
 def _plain(value: Any) -> Value:

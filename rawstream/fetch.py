@@ -141,7 +141,7 @@ async def post(url: str, body: bytes, *, policy: FetchPolicy, total_seconds: flo
     Raises UpstreamTimeout, UpstreamError: not allowed, no answer, one that is no success. Nothing
     of the URL but its host is in it: the rest of such an address is a secret.
     """
-    label = _host_of(url)
+    label = host_of(url)
     headers = {"Content-Type": "application/json", "User-Agent": "rawstream"}
     try:
         async with asyncio.timeout(total_seconds):
@@ -162,7 +162,8 @@ async def post(url: str, body: bytes, *, policy: FetchPolicy, total_seconds: flo
         raise UpstreamError("head", label, f"answered {status}", status=status)
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
+    """All of an address that may be shown where the rest is a secret."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:

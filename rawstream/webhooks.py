@@ -16,12 +16,11 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 import orjson
 
 from rawstream.errors import UpstreamError
-from rawstream.fetch import post
+from rawstream.fetch import host_of, post
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.happenings import Happening
 
@@ -36,8 +35,7 @@ class _Hook:
 
     def __init__(self, url: str, queue: int) -> None:
         self.url = url
-        parts = urlsplit(url)
-        self.label = parts.netloc.rpartition("@")[2]
+        self.label = host_of(url)
         self.queue: deque[bytes] = deque(maxlen=queue)
         self.something = asyncio.Event()
         self.failing = False

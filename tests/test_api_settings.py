@@ -44,6 +44,17 @@ async def test_each_setting_says_what_it_is_and_where_that_comes_from(settings: 
     assert (one(back, "adult_hidden")["value"], one(back, "limits.viewers")["value"]) == (True, 5)
 
 
+async def test_of_a_webhook_only_its_host_is_shown(desk: Desk) -> None:
+    config = Config(
+        webhooks=("https://u:pass-canary@chat.example.org:8443/hooks/path-canary?k=key",)
+    )
+    live = LiveSettings(desk.store, config, lambda _was, _now: None)
+    shown = await desk.open(SettingsOperations(live).table()).ask("GET", "/settings")
+    assert one(shown, "webhooks")["value"] == ["chat.example.org:8443"]
+    for secret in ("pass-canary", "path-canary", "k=key"):
+        assert secret not in str(shown)
+
+
 async def test_what_a_setting_can_not_be_and_who_comes_too_late(settings: Desk) -> None:
     for body, field in (
         ({"public_url": "ftp://x"}, "public_url"),
