@@ -102,16 +102,25 @@ async def test_a_name_of_markup_is_only_a_name(made: Stage, one: Operator) -> No
 async def test_names_are_edited_in_their_rows(made: Stage, one: Operator) -> None:
     await fill(made, ["One", "Two"])
     await one.see("channels")
+    sent = []
+    one.page.on("request", lambda asked: asked.method == "PATCH" and sent.append(asked.post_data))
     await one.page.get_by_role("button", name=re.compile("^Name: Two")).click()
     await one.field("channels.name").fill("Due")
     await one.page.keyboard.press("Escape")
-    await expect(one.page.get_by_text("Two", exact=True)).to_be_visible()
+    await expect(one.page.get_by_role("button", name=re.compile("^Name: Two"))).to_be_focused()
+    assert sent == []
     await one.page.keyboard.press("Enter")  # the focus is back where it was
     await one.field("channels.name").fill("Due")
     await one.page.keyboard.press("Enter")
     await expect(one.page.get_by_text("Due", exact=True)).to_be_visible()
+    await one.page.get_by_role("button", name=re.compile("^Name: Due")).click()
+    await one.field("channels.name").fill("Dos")
+    await one.field("channels.search").click()  # who goes elsewhere means what he wrote
+    await expect(one.page.get_by_text("Dos", exact=True)).to_be_visible()
+    await expect(one.field("channels.search")).to_be_focused()
+    assert sent == ['{"name":"Due"}', '{"name":"Dos"}']
     kept = await made.worker.store.lineup.channels()
-    assert [channel.name for channel in kept] == ["One", "Due"]
+    assert [channel.name for channel in kept] == ["One", "Dos"]
     assert "name" in kept[1].edited
     await one.assert_sound()
 

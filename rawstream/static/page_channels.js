@@ -11,25 +11,32 @@ const HEIGHT = 56;
 const HEIGHT_NARROW = 92;
 const EDGE = 60; // pixels from the edge of the list where dragging scrolls it
 
-/** Text that becomes a field when it is pressed. Enter keeps, Escape gives up. */
+/** Text that becomes a field when it is pressed. Enter and going elsewhere keep, Escape gives up. */
 function Inline({ value, label, onSave, kind = "" }) {
   const [text, setText] = useState(null);
   const button = useRef(null);
-  const over = (keep) => {
+  const open = useRef(false);
+  const begin = () => {
+    open.current = true;
+    setText(value);
+  };
+  const end = (keep, back) => {
+    if (!open.current) return; // a browser tells of a blur, too, when the field is taken away
+    open.current = false;
     if (keep && text !== value) onSave(text);
     setText(null);
-    requestAnimationFrame(() => button.current?.focus());
+    if (back) requestAnimationFrame(() => button.current?.focus());
   };
   const keys = (event) => {
-    if (event.key === "Enter") over(true);
-    if (event.key === "Escape") over(false);
+    if (event.key === "Enter") end(true, true);
+    if (event.key === "Escape") end(false, true);
   };
   if (text === null) {
     return html`<button type="button" ref=${button} class="inline clip ${kind}" title=${value} aria-label=${t("channels.change", { what: label, value })}
-      onClick=${() => setText(value)}>${value || "–"}</button>`;
+      onClick=${begin}>${value || "–"}</button>`;
   }
   return html`<input class="inline ${kind}" aria-label=${label} value=${text} ref=${(field) => field && document.activeElement !== field && field.focus()}
-    onInput=${(event) => setText(event.target.value)} onKeyDown=${keys} onBlur=${() => text !== null && over(true)} />`;
+    onInput=${(event) => setText(event.target.value)} onKeyDown=${keys} onBlur=${() => end(true, false)} />`;
 }
 
 function Logo({ channel }) {
