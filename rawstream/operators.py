@@ -141,9 +141,8 @@ class Operators:
         ViewerError 403.
         """
         operator = self._good(secret, "setup")
-        if operator is None:
+        if operator is None or not await self._store.remove(operator.credential.id):
             raise ViewerError(403, "this link is not good any more; log in with the password")
-        await self._store.remove(operator.credential.id)
         return await self._begin_session(operator.account)
 
     # -- tokens of scripts --

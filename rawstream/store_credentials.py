@@ -74,11 +74,16 @@ class CredentialStore:
         made = Credential(number, kind, account_id, digest, mark, name, now, expires_at)
         return made, secret
 
-    async def remove(self, number: int) -> None:
-        """What is shown with it is good for nothing from now on."""
+    async def remove(self, number: int) -> bool:
+        """What is shown with it is good for nothing from now on. Whether it was there: of two who
+        remove it at the same time one only hears yes.
+        """
         async with self._db.write() as transaction:
             transaction.changed("credentials")
-            await transaction.execute("DELETE FROM credentials WHERE id = ?", (number,))
+            removed = await transaction.fetchall(
+                "DELETE FROM credentials WHERE id = ? RETURNING id", (number,)
+            )
+        return bool(removed)
 
 
 def _credential(row: sqlite3.Row) -> Credential:

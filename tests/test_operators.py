@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -134,6 +135,16 @@ async def test_a_link_lets_in_once(desk: Desk) -> None:
     assert desk.operators.of(request(cookie=f"{COOKIE}={secret}")) is not None
     with pytest.raises(ViewerError):
         await desk.operators.accept(link)
+
+
+async def test_of_two_who_come_with_a_link_at_once_one_is_let_in(desk: Desk) -> None:
+    boss = await desk.store.accounts.by_name("boss")
+    assert boss is not None
+    link = await desk.operators.invite(boss)
+    both = await asyncio.gather(
+        desk.operators.accept(link), desk.operators.accept(link), return_exceptions=True
+    )
+    assert [type(one) for one in both if isinstance(one, Exception)] == [ViewerError]
 
 
 def test_the_cookie_is_out_of_scripts_and_other_sites_reach() -> None:
