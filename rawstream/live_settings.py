@@ -9,6 +9,7 @@ Taken back, what they say is in force again.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -50,6 +51,7 @@ class LiveSettings:
         self.config = config  # in force
         self.set_here: dict[str, Any] = {}
         self._text = ""  # as it is kept
+        self._changing = asyncio.Lock()  # who sets something else meanwhile undoes nothing
 
     async def load(self) -> None:
         """What is kept, put in force. Raises StateError."""
@@ -69,15 +71,16 @@ class LiveSettings:
         """Set some, in this and all other processes; None takes one back. Raises ConfigError, then
         none is set; StateError.
         """
-        await self.load()  # another process may have set others just now
-        config, wanted = self.configured, {**self.set_here, **given}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        for name, value in wanted.items():
-            config = with_setting(config, name, value)
-            wanted[name] = value_of(config, name)
-        text = json.dumps(wanted)
-        await self._store.set_setting(SETTING, text)
-        self._put_in_force(config, wanted, text)
+        async with self._changing:
+            await self.load()  # another process may have set others just now
+            config, wanted = self.configured, {**self.set_here, **given}
+            wanted = {name: value for name, value in wanted.items() if value is not None}
+            for name, value in wanted.items():
+                config = with_setting(config, name, value)
+                wanted[name] = value_of(config, name)
+            text = json.dumps(wanted)
+            await self._store.set_setting(SETTING, text)
+            self._put_in_force(config, wanted, text)
 
     def _put_in_force(self, config: Config, set_here: dict[str, Any], text: str) -> None:
         before, self.config, self.set_here = self.config, config, set_here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,6 +49,18 @@ async def test_a_setting_is_in_force_here_and_elsewhere_until_it_is_taken_back(
     await here.settings.load()
     assert (here.settings.config.limits.viewers, here.settings.config.adult_hidden) == (50, False)
     assert here.settings.origin_of("limits.viewers") == "default"
+
+
+async def test_of_two_who_set_something_at_once_neither_undoes_the_other(store: Store) -> None:
+    process = Process(store, Config())
+    await asyncio.gather(
+        process.settings.change({"limits.viewers": 9}),
+        process.settings.change({"adult_hidden": True}),
+    )
+    afterwards = Process(store, Config())
+    await afterwards.settings.load()
+    for now in (process.settings.config, afterwards.settings.config):
+        assert (now.limits.viewers, now.adult_hidden) == (9, True)
 
 
 async def test_of_a_change_all_is_set_or_nothing(store: Store) -> None:
