@@ -9,6 +9,7 @@ back, stands in for it in the addresses that may be asked for later.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import secrets
 import time
@@ -135,6 +136,7 @@ class AccountOperations:
         self._accounts = accounts
         self._passwords = passwords
         self._doorman = doorman
+        self._changing = asyncio.Lock()  # two who end each other at once leave one
 
     def table(self) -> list[Operation]:
         tag, one = "accounts", "/accounts/{id}"
@@ -217,20 +219,21 @@ class AccountOperations:
         if given.get("username", account.username) != account.username:
             check_name(given["username"])
             await self._check_free(given["username"])
-        changed = dataclasses.replace(account, **_columns(given))
-        await self._keep_an_admin(account, changed)
         if wanted.password is not None:
-            hashed = await self._passwords.hash(wanted.password)
-            changed = dataclasses.replace(changed, password_hash=hashed)
-        await self._store.accounts.set(changed)
-        await self._accounts.reload()
-        return self._view(changed, await self._store.accounts.bytes_of())
+            given["password_hash"] = await self._passwords.hash(wanted.password)
+        changed = dataclasses.replace(account, **_columns(given))
+        async with self._changing:
+            await self._keep_an_admin(account, changed)
+            await self._store.accounts.set(changed, before=account)
+            await self._accounts.reload()
+        return await self.read(call)
 
     async def remove(self, call: Call) -> None:
         account = await self._found(call)
-        await self._keep_an_admin(account, None)
-        await self._store.accounts.delete(account.id)
-        await self._accounts.reload()
+        async with self._changing:
+            await self._keep_an_admin(account, None)
+            await self._store.accounts.delete(account.id)
+            await self._accounts.reload()
 
     async def urls(self, call: Call) -> AccountUrls:
         account = await self._found(call)
@@ -248,7 +251,8 @@ class AccountOperations:
             return AccountMade(**shown, password="", urls=urls)
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         hashed = await self._passwords.hash(password)
-        await self._store.accounts.set(dataclasses.replace(account, password_hash=hashed))
+        changed = dataclasses.replace(account, password_hash=hashed)
+        await self._store.accounts.set(changed, before=account)
         return await self._made(account.id, password, call)
 
     async def kick(self, call: Call) -> Kicked:

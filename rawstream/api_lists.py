@@ -259,7 +259,7 @@ class ListOperations:
         if place != source.url:
             await self._check_free(source.kind, place)
         changed = dataclasses.replace(source, url=place, **said)
-        await self._store.lineup.set_list(changed)
+        await self._store.lineup.set_list(changed, before=source)
         if place != source.url:
             await asyncio.to_thread(self._uploads.remove, source.url)
         another = any(getattr(changed, name) != getattr(source, name) for name in _MEANINGS)

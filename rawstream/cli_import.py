@@ -145,7 +145,7 @@ def _import(
                 changed = dataclasses.replace(changed, interval_seconds=source.interval_seconds)
             held = dataclasses.replace(changed, interval_seconds=0) if first else changed
             if held != known:
-                await store.lineup.set_list(held)
+                await store.lineup.set_list(held, before=known)
             try:
                 report = await refresh(store, held, config, force=True, progress=progress.at)
             except RawstreamError:
@@ -154,7 +154,7 @@ def _import(
                 raise
             assert report is not None, "it was forced"
             if held != changed:
-                await store.lineup.set_list(changed)
+                await store.lineup.set_list(changed, before=held)
             return report
 
         return with_store(data, work)

@@ -122,11 +122,11 @@ def user_set(
     given = _password(password, password_stdin)
 
     async def work(store: Store, _config: Config) -> None:
-        account = await _found(store, name)
-        account = _changed(account, max_connections, expires, admin, trial, enabled, formats)
+        before = await _found(store, name)
+        account = _changed(before, max_connections, expires, admin, trial, enabled, formats)
         if given is not None:
             account = await _with_password(account, given)
-        await store.accounts.set(account)
+        await store.accounts.set(account, before=before)
 
     with_store(data, work)
     print(f"account {name} is changed")

@@ -237,6 +237,24 @@ class Transaction:
         async with self._connection.execute(sql, arguments) as cursor:
             return cursor.lastrowid or 0
 
+    async def update(
+        self,
+        table: str,
+        number: int,
+        columns: Mapping[str, Any],
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a row's columns. `before`: what they were when somebody read them; what is the same
+        now is not written, so that what somebody else has changed meanwhile stays.
+        """
+        if before is not None:
+            columns = {name: value for name, value in columns.items() if value != before[name]}
+        if columns:
+            names = ", ".join(f"{name} = ?" for name in columns)
+            await self.execute(
+                f"UPDATE {table} SET {names} WHERE id = ?", [*columns.values(), number]
+            )
+
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         await self._connection.executemany(sql, rows)
 

@@ -96,7 +96,7 @@ async def add_channel(store: Store, edit: ChannelEdit) -> int:
 async def change_channel(store: Store, channel: Channel, edit: ChannelEdit) -> None:
     """The channel with what was said, kept; no import changes that any more. Raises ConfigError."""
     changed = await _edited(store, channel, edit)
-    await store.lineup.set_channel(changed, edited=edit.given - _NOT_OF_LISTS)
+    await store.lineup.set_channel(changed, edited=edit.given - _NOT_OF_LISTS, before=channel)
 
 
 async def _edited(store: Store, channel: Channel, edit: ChannelEdit) -> Channel:

@@ -84,19 +84,19 @@ class AccountStore:
                     list(columns.values()),
                 )
         except StateError as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError):
-                raise ConfigError("username", f"'{account.username}' is taken") from error
-            raise
+            raise _taken(account, error) from error
 
-    async def set(self, account: Account) -> None:
-        """Replace all but id, token, time of creation and of the last kick."""
-        columns = _columns(account)
-        async with self._db.write() as transaction:
-            transaction.changed("accounts")
-            await transaction.execute(
-                f"UPDATE accounts SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
-                [*columns.values(), account.id],
-            )
+    async def set(self, account: Account, *, before: Account | None = None) -> None:
+        """Replace all but id, token, time of creation and of the last kick. `before`: it as it was
+        read; what is the same is not written. Raises ConfigError for a name that is taken.
+        """
+        was = None if before is None else _columns(before)
+        try:
+            async with self._db.write() as transaction:
+                transaction.changed("accounts")
+                await transaction.update("accounts", account.id, _columns(account), was)
+        except StateError as error:
+            raise _taken(account, error) from error
 
     async def delete(self, account_id: int) -> None:
         async with self._db.write() as transaction:
@@ -135,6 +135,13 @@ class AccountStore:
         return {
             row["id"]: row["bytes"] for row in await self._db.read("SELECT id, bytes FROM accounts")
         }
+
+
+def _taken(account: Account, error: StateError) -> Exception:
+    """What an error is that the table of accounts gave: names are there once."""
+    if isinstance(error.__cause__, sqlite3.IntegrityError):
+        return ConfigError("username", f"'{account.username}' is taken")
+    return error
 
 
 def _columns(account: Account) -> dict[str, object]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rawstream.database import Database, Transaction, read_only
 from rawstream.errors import ConfigError, StateError
@@ -160,12 +160,20 @@ class LineupStore:
                 raise ConfigError("channel", "the id is taken, or a category is unknown") from error
             raise
 
-    async def set_channel(self, channel: Channel, *, edited: Collection[str] = ()) -> None:
-        """Replace a channel. `edited`: fields that imports leave alone from now on."""
-        edited_now = channel.edited | frozenset(edited)
+    async def set_channel(
+        self, channel: Channel, *, edited: Collection[str] = (), before: Channel | None = None
+    ) -> None:
+        """Replace a channel. `edited`: fields that imports leave alone from now on. `before`: it as
+        it was read; what is the same is not written.
+        """
         async with self._db.write() as transaction:
             transaction.changed("lineup")
-            await _update_channel(transaction, dataclasses.replace(channel, edited=edited_now))
+            rows = await transaction.fetchall(
+                "SELECT edited FROM channels WHERE id = ?", (channel.id,)
+            )
+            marked = {*edited, *(word for row in rows for word in row["edited"].split())}
+            changed = dataclasses.replace(channel, edited=channel.edited | marked)
+            await _update_channel(transaction, changed, before)
 
     async def delete_channel(self, channel_id: int) -> None:
         async with self._db.write() as transaction:
@@ -303,15 +311,14 @@ class LineupStore:
             )
             return int(rows[0]["id"])
 
-    async def set_list(self, source: ListSource) -> None:
-        """Replace what an operator sets; what came of refreshes stays."""
+    async def set_list(self, source: ListSource, *, before: ListSource | None = None) -> None:
+        """Replace what an operator sets; what came of refreshes stays. `before`: it as it was read;
+        what is the same is not written.
+        """
+        was = None if before is None else _list_columns(before)
         async with self._db.write() as transaction:
             transaction.changed("sources")
-            await transaction.execute(
-                f"UPDATE lists SET {', '.join(f'{name} = ?' for name in _LIST_COLUMNS)}"
-                " WHERE id = ?",
-                [*(getattr(source, name) for name in _LIST_COLUMNS), source.id],
-            )
+            await transaction.update("lists", source.id, _list_columns(source), was)
 
     async def delete_list(self, list_id: int) -> None:
         """Its channels stay; nobody refreshes them any more."""
@@ -382,21 +389,27 @@ async def _insert_channel(transaction: Transaction, channel: Channel) -> int:
         f"INSERT INTO channels ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
         list(columns.values()),
     )
-    await _set_parts(transaction, channel_id, channel)
+    await transaction.executemany(INSERT_SOURCE, source_rows(channel_id, channel))
+    await transaction.executemany(INSERT_CATEGORY, category_rows(channel_id, channel))
     return channel_id
 
 
-async def _update_channel(transaction: Transaction, channel: Channel) -> None:
-    columns = channel_columns(channel)
-    await transaction.execute(
-        f"UPDATE channels SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
-        [*columns.values(), channel.id],
-    )
-    for table in ("channel_sources", "channel_categories"):
-        await transaction.execute(f"DELETE FROM {table} WHERE channel_id = ?", (channel.id,))
-    await _set_parts(transaction, channel.id, channel)
+async def _update_channel(
+    transaction: Transaction, channel: Channel, before: Channel | None
+) -> None:
+    was = None if before is None else channel_columns(before)
+    await transaction.update("channels", channel.id, channel_columns(channel), was)
+    if before is None or before.sources != channel.sources:
+        await _replace(transaction, "sources", channel.id)
+        await transaction.executemany(INSERT_SOURCE, source_rows(channel.id, channel))
+    if before is None or before.categories != channel.categories:
+        await _replace(transaction, "categories", channel.id)
+        await transaction.executemany(INSERT_CATEGORY, category_rows(channel.id, channel))
 
 
-async def _set_parts(transaction: Transaction, channel_id: int, channel: Channel) -> None:
-    await transaction.executemany(INSERT_SOURCE, source_rows(channel_id, channel))
-    await transaction.executemany(INSERT_CATEGORY, category_rows(channel_id, channel))
+async def _replace(transaction: Transaction, parts: str, channel_id: int) -> None:
+    await transaction.execute(f"DELETE FROM channel_{parts} WHERE channel_id = ?", (channel_id,))
+
+
+def _list_columns(source: ListSource) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in _LIST_COLUMNS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -90,6 +91,15 @@ async def test_what_an_account_can_not_be(
     told = await accounts.ask("POST", "/accounts", body, status=status)
     assert [one["field"] for one in told["errors"]] == ([] if field is None else [field])
     assert (await accounts.ask("GET", "/accounts"))["total"] == 1
+
+
+async def test_of_two_admins_who_disable_each_other_at_once_one_stays(accounts: Desk) -> None:
+    await accounts.ask("POST", "/accounts", {"username": "two", "admin": True}, status=201)
+    both = await asyncio.gather(
+        accounts.answer("PATCH", "/accounts/1", {"enabled": False}),
+        accounts.answer("PATCH", "/accounts/2", {"enabled": False}),
+    )
+    assert sorted(one.status for one in both) == [200, 409]
 
 
 @pytest.mark.parametrize("change", [{"admin": False}, {"enabled": False}, {"expires_at": 5}, None])

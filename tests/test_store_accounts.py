@@ -45,6 +45,28 @@ async def test_a_name_is_taken_once_and_means_its_case(store: Store) -> None:
     assert len(await store.accounts.accounts()) == 2
 
 
+async def test_a_name_can_be_changed_to_one_that_is_free(store: Store) -> None:
+    await store.accounts.add(ANA)
+    number = await store.accounts.add(dataclasses.replace(ANA, username="bob"))
+    bob = await store.accounts.account(number)
+    assert bob is not None
+    with pytest.raises(ConfigError, match="taken"):
+        await store.accounts.set(dataclasses.replace(bob, username="ana"), before=bob)
+    await store.accounts.set(dataclasses.replace(bob, username="rob"), before=bob)
+    assert await store.accounts.by_name("rob") is not None
+
+
+async def test_who_changes_one_thing_leaves_what_another_has_changed(store: Store) -> None:
+    number = await store.accounts.add(ANA)
+    read = await store.accounts.account(number)
+    assert read is not None
+    await store.accounts.set(dataclasses.replace(read, enabled=False), before=read)
+    await store.accounts.set(dataclasses.replace(read, password_hash="new"), before=read)
+    await store.accounts.set(read, before=read)
+    expected = dataclasses.replace(read, enabled=False, password_hash="new")
+    assert await store.accounts.account(number) == expected
+
+
 async def test_an_old_token_is_good_for_nothing_after_a_reset(store: Store) -> None:
     number = await store.accounts.add(ANA)
     old = await store.accounts.account(number)

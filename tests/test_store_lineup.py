@@ -43,6 +43,37 @@ async def test_a_channel_comes_back_as_it_was(store: Store) -> None:
     )
 
 
+async def test_who_changes_one_thing_leaves_what_another_has_changed(store: Store) -> None:
+    news = (await store.lineup.category_named("News")).id
+    number = await store.lineup.add_channel(Channel(0, "One", 3, added_at=9, sources=SOURCES))
+    read = await store.lineup.channel(number)
+    assert read is not None
+    for change in (
+        {"name": "Uno"},
+        {"number": "7"},
+        {"sources": SOURCES[:1]},
+        {"categories": (news,)},
+    ):
+        changed = dataclasses.replace(read, **change)  # type: ignore[arg-type]
+        await store.lineup.set_channel(changed, edited=change, before=read)
+    assert await store.lineup.channel(number) == dataclasses.replace(
+        read,
+        name="Uno",
+        number="7",
+        sources=SOURCES[:1],
+        categories=(news,),
+        edited=frozenset({"name", "number", "sources", "categories"}),
+    )
+    listed = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
+    source = await store.lineup.list_source(listed)
+    assert source is not None
+    await store.lineup.set_list(dataclasses.replace(source, enabled=False), before=source)
+    await store.lineup.set_list(dataclasses.replace(source, name="Mine"), before=source)
+    assert await store.lineup.list_source(listed) == dataclasses.replace(
+        source, enabled=False, name="Mine"
+    )
+
+
 async def test_films_share_the_ids_of_channels_and_are_in_no_guide(store: Store) -> None:
     series = await store.lineup.series_named("Show")
     assert await store.lineup.series_named("Show") == series
