@@ -1,13 +1,14 @@
 """A film on an engine: one session, however many watch, each at a place of his own.
 
-Owns: the session from its start to the end of its linger, the blocks that are read through it, one
-at a time and in turns, what is tried when it fails. Must not know: viewers, HTTP heads, which film
-of which account this is. Section signs are those of the engine reference.
+Owns: the session from its start to the end of its linger, the turns in which blocks are read
+through it, what is tried when it fails. Must not know: viewers, HTTP heads and how a block is asked
+for (`film_reader`), which film of which account this is. Section signs are those of the engine
+reference.
 
-A second reader on a session's URL gets corrupt HTTP (§1.5), and a second session of the content
-ends the first. So everybody's bytes come through one reader, in bounded blocks: who wants some
-stands in a queue, gets a block, and stands at its end again. Nobody has more than one block ahead,
-and for whoever takes nothing nothing is fetched.
+A session has one reader, and a second session of the content ends the first (§1.5). So everybody's
+bytes come in bounded blocks, one after the other: who wants some stands in a queue, gets a block,
+and stands at its end again. Nobody has more than one block ahead, and for whoever takes nothing
+nothing is fetched.
 """
 
 from __future__ import annotations
@@ -21,32 +22,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVar
 
-from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, parse_content_range, span_of
+from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, span_of
 from rawstream.config import Timeouts
-from rawstream.engine_client import (
-    FAILED_STATUSES,
-    UNKNOWN_SESSION,
-    ContentRef,
-    Engine,
-    Stat,
-    is_refusal,
-    path_of,
-)
+from rawstream.engine_client import UNKNOWN_SESSION, ContentRef, Engine, Stat
 from rawstream.engine_pool import EnginePool, EngineSession
-from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
-from rawstream.film_web import Asked, FilmHead, NotAFilm, media_type
-from rawstream.http1_client import SECOND_STATUS_LINE
-from rawstream.http_client import BodyStream, Ending
+from rawstream.errors import UpstreamError, UpstreamTimeout
+from rawstream.film_reader import FilmReader, NoParts, Unwanted
+from rawstream.film_web import Asked, FilmHead, NotAFilm
+from rawstream.http_client import BodyStream
 from rawstream.sources import FeedFailed, NoEngineLeft
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES: Final = 1024 * 1024
-_PROOF_BYTES: Final = 64 * 1024  # §1.4: as for what is live
 _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0)
 _SLOT_LOOK_SECONDS: Final = 0.2
-_LEFT_SECONDS: Final = 0.5  # a block nobody wants any more may still come to its end
-_DOUBLED_TRIES: Final = 5  # while the engine has not noticed that the last reader left
 
 _LIVE: Final = "it is live, not a film: add it as a channel"
 
@@ -58,10 +48,6 @@ class Elsewhere(UpstreamError):
 
     def __init__(self, label: str) -> None:
         super().__init__("open", label, "it is open under another name")
-
-
-class _Left(Exception):
-    """Whoever wanted this block has gone."""
 
 
 class EngineFile:
@@ -91,23 +77,14 @@ class EngineFile:
         self._claim = claim
         self._on_over = on_over
         # -- the session --
-        self.session: EngineSession | None = None
         self.infohash: str | None = None
-        self.stat = Stat()
-        self._path = ""  # where its playback URL leads
-        self._gone = asyncio.Event()
-        self._words = ""  # what the engine last said of a failure
-        self._grew_at = 0.0
-        self._downloaded = 0
-        self._came = 0  # bytes of this session
-        self._poller: asyncio.Task[None] | None = None
+        self._reader: FilmReader | None = None  # the last one, which may be closed
         self._leaving: set[asyncio.Task[Any]] = set()
         # -- what it brings --
         self.head: FilmHead | None = None
         self._learnt: asyncio.Future[FilmHead] = asyncio.get_running_loop().create_future()
         self._learnt.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._first_at = 0
-        self._content_type = ""
         # -- who wants it --
         self.parts: set[EnginePart] = set()
         self._opening = 0
@@ -123,6 +100,20 @@ class EngineFile:
         self.opens = 0
         self.recoveries = 0
         self.last_error: str | None = None
+
+    @property
+    def reader(self) -> FilmReader | None:
+        """Of the session there is now."""
+        return None if self._reader is None or self._reader.closed else self._reader
+
+    @property
+    def session(self) -> EngineSession | None:
+        return self.reader.session if self.reader is not None else None
+
+    @property
+    def stat(self) -> Stat:
+        """What the engine last said, of a session that is over too."""
+        return self._reader.stat if self._reader is not None else Stat()
 
     # -- who asks ----------------------------------------------------------------------------------
 
@@ -215,11 +206,10 @@ class EngineFile:
 
     def _leave_session(self, *, failed: bool = False) -> None:
         """Stop it without waiting: a start of the same content waits for the stop by itself."""
-        session, self.session = self.session, None
-        if self._poller is not None:
-            self._poller.cancel()
-            self._poller = None
-        if session is not None:
+        reader = self.reader
+        if reader is not None:
+            reader.close()
+            session = reader.session
             if failed and not session.proven and not session.over:
                 self._pool.brought_nothing(session)
             self._keep(self._pool.stop(session))
@@ -257,7 +247,7 @@ class EngineFile:
         del self._queue[part]
         return part
 
-    async def _learn(self, session: EngineSession) -> FilmHead:
+    async def _learn(self, reader: FilmReader) -> FilmHead:
         """How long it is and whether parts are to be had, by one byte where the first reader wants
         to begin, so that the engine looks for that piece at once.
         """
@@ -267,19 +257,19 @@ class EngineFile:
             mark = hashlib.blake2s(f"film {self.infohash}".encode(), digest_size=10).hexdigest()
             etag = f'"{mark}"'
         try:
-            length = await self.read(session, Span(at, at + 1), lambda _: None)
-        except _Whole as found:
-            if session.is_live and found.length is None:  # the engine did not know
+            length = await reader.read(Span(at, at + 1), lambda _: None)
+        except NoParts as found:
+            if reader.session.is_live and found.length is None:  # the engine did not know
                 raise NotAFilm(self.label, _LIVE) from None
-            return FilmHead(found.length, False, etag, content_type=self._content_type)
+            return FilmHead(found.length, False, etag, content_type=reader.content_type)
         except Unsatisfiable as error:
             if error.length is None:
                 raise UpstreamError("open", self.label, "does not say how long it is") from None
             length = error.length
-        return FilmHead(length, True, etag, content_type=self._content_type)
+        return FilmHead(length, True, etag, content_type=reader.content_type)
 
     async def _climb(
-        self, work: Callable[[EngineSession], Awaitable[_T]], *, first: bool = False
+        self, work: Callable[[FilmReader], Awaitable[_T]], *, first: bool = False
     ) -> _T:
         """Do it, over as many sessions as it takes: the same session once more, a new one, the next
         engine; at the `first` start each engine once, later around again until `recover_seconds`
@@ -292,11 +282,11 @@ class EngineFile:
         superseded = tried_again = False
         until = 0.0
         while True:
-            session = self.session
+            reader = self.reader
             try:
-                if session is None:
-                    session = await self._start(avoid, hurry=not first)
-                found = await work(session)
+                if reader is None:
+                    reader = await self._start(avoid, hurry=not first)
+                found = await work(reader)
                 self.recovering = False
                 return found
             except (NotAFilm, Elsewhere):
@@ -320,19 +310,19 @@ class EngineFile:
                     until = time.monotonic() + self._timeouts.recover_seconds
                 if time.monotonic() >= until:
                     raise
-                alive = session is not None and not self._gone.is_set() and error.status != 403
+                alive = reader is not None and not reader.lost and error.status != 403
                 slow = first and isinstance(error, UpstreamTimeout)  # and others may be faster
                 if alive and not slow and not tried_again and error.phase != "connect":
                     tried_again = True  # the same URL once
                     continue
                 taken = error.status == 403 or UNKNOWN_SESSION in error.reason
-                if session is not None:
+                if reader is not None:
                     self._leave_session(failed=not taken)
                 if taken and not superseded:
                     superseded = True  # once: two who take it from each other never end
                     continue
                 failed = error.engine if isinstance(error, FeedFailed) else None
-                engine = session.engine if session is not None else failed
+                engine = reader.session.engine if reader is not None else failed
                 if engine is not None:
                     avoid.append(engine)
 
@@ -351,7 +341,7 @@ class EngineFile:
         await asyncio.sleep(_SLOT_LOOK_SECONDS)
         return True
 
-    async def _start(self, avoid: list[Engine], *, hurry: bool) -> EngineSession:
+    async def _start(self, avoid: list[Engine], *, hurry: bool) -> FilmReader:
         """A session of it. One that hangs gives way while another engine is free. Raises
         NoEngineLeft, NotAFilm, FeedFailed.
         """
@@ -381,7 +371,7 @@ class EngineFile:
                 await asyncio.gather(starting, return_exceptions=True)
         return await self._take(session)
 
-    async def _take(self, session: EngineSession) -> EngineSession:
+    async def _take(self, session: EngineSession) -> FilmReader:
         """A session was granted: whether it is a film's, and ours."""
         self.opens += 1
         self.infohash = session.infohash or self.infohash
@@ -392,245 +382,15 @@ class EngineFile:
             # the other one goes on; if this start has ended its session, it opens a new one
             await self._pool.forget(session)
             raise Elsewhere(self.label)
-        self.adopt(session)
-        return session
-
-    def adopt(self, session: EngineSession) -> None:
-        """Read through this session from here on."""
-        self.session = session
-        self.infohash = session.infohash or self.infohash
-        self.stat = Stat()
-        self._path, self._came, self._downloaded, self._grew_at = "", 0, 0, 0.0
-        self._gone = asyncio.Event()
-        self._poller = asyncio.create_task(self._poll(session), name=f"stat of {self.label}")
-
-    # -- what the engine says meanwhile ------------------------------------------------------------
-
-    async def _poll(self, session: EngineSession) -> None:
-        """It keeps a session whose viewers all pause: a poll is a player's activity (§2.4)."""
-        while not self._gone.is_set():
-            await asyncio.sleep(self._timeouts.engine_stat_interval_seconds)
-            try:
-                self._note(await self._pool.stat(session, reading=bool(self.parts)))
-            except EngineError as error:
-                if UNKNOWN_SESSION in error.reason:
-                    self._is_gone(UNKNOWN_SESSION)
-            except UpstreamError as error:
-                if is_refusal(error):
-                    self._is_gone(error.reason)
-
-    def _note(self, stat: Stat) -> None:
-        self.stat = stat
-        if (stat.downloaded or 0) > self._downloaded:
-            self._downloaded = stat.downloaded or 0
-            self._grew_at = time.monotonic()
-        if stat.status in FAILED_STATUSES:
-            self._is_gone(stat.error_message or f"status {stat.status}")
-
-    def _is_gone(self, words: str) -> None:
-        self._words = words
-        self._gone.set()
-
-    def _told(self) -> str:
-        told = [f"last answer: {self._words}"] if self._words else []
-        if self.stat.status is not None:
-            told.append(f"engine says {self.stat.status}, {self.stat.peers or 0} peers")
-        return f" ({'; '.join(told)})" if told else ""
-
-    # -- one reader, one block ---------------------------------------------------------------------
-
-    async def read(
-        self,
-        session: EngineSession,
-        span: Span,
-        take: Callable[[bytes], None],
-        *,
-        unwanted: asyncio.Event | None = None,
-    ) -> int:
-        """Read this much of it through the session's one reader; returns the whole's length.
-
-        Bytes may take long where the swarm has to be asked for them: there is patience without any
-        for `engine_first_byte_seconds`, and up to `engine_first_byte_limit_seconds` while the
-        engine's `downloaded` grows. Raises _Whole when the engine serves no parts, Unsatisfiable,
-        UpstreamError, and _Left when `unwanted` was set.
-        """
-        block = _Block(span, take)
-        work = asyncio.create_task(self._ask(session, block), name=f"block of {self.label}")
-        gone = asyncio.create_task(self._gone.wait(), name=f"end of {self.label}")
-        waits: set[asyncio.Task[Any]] = {work, gone}
-        if unwanted is not None:
-            waits.add(asyncio.create_task(unwanted.wait(), name=f"reader of {self.label}"))
-        try:
-            while not work.done():
-                if self._gone.is_set():
-                    raise UpstreamError("read", self.label, self._words or UNKNOWN_SESSION)
-                if unwanted is not None and unwanted.is_set():
-                    await asyncio.wait({work}, timeout=_LEFT_SECONDS)
-                    raise _Left
-                now = time.monotonic()
-                deadline = self._deadline(block)
-                if now >= deadline:
-                    reason = f"no byte within {now - block.last_at:.0f} s{self._told()}"
-                    raise UpstreamTimeout("read", self.label, reason)
-                await asyncio.wait(
-                    waits, timeout=deadline - now, return_when=asyncio.FIRST_COMPLETED
-                )
-            return work.result()
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            self._prove(session, block.got)
-
-    def _deadline(self, block: _Block) -> float:
-        timeouts = self._timeouts
-        by_sign = max(block.last_at, self._grew_at) + timeouts.engine_first_byte_seconds
-        return min(by_sign, block.last_at + timeouts.engine_first_byte_limit_seconds)
-
-    def _prove(self, session: EngineSession, got: int) -> None:
-        self._came += got
-        if not session.proven and not session.over and self._came >= _PROOF_BYTES:
-            self._pool.brought_bytes(session)
-
-    async def _ask(self, session: EngineSession, block: _Block) -> int:
-        """Until the block is there, over as many tries as preload asks for (§2.3)."""
-        doubled = 0
-        while True:
-            try:
-                return await self._ask_once(session, block)
-            except UpstreamError as error:
-                if block.got or error.phase == "connect":
-                    raise
-                self._words = error.reason
-                if self._path:
-                    self._path = ""  # it may lead elsewhere by now
-                elif SECOND_STATUS_LINE in error.reason:
-                    doubled += 1
-                    if doubled >= _DOUBLED_TRIES:
-                        raise
-                elif error.status is not None and error.status < 500:
-                    raise  # 403: superseded (§1.5)
-                elif error.status is None and error.phase != "first byte":
-                    raise
-            await asyncio.sleep(self._timeouts.engine_preload_retry_seconds)
-
-    async def _ask_once(self, session: EngineSession, block: _Block) -> int:
-        span = block.left
-        seconds = self._timeouts.engine_first_byte_limit_seconds
-        header = ("Range", str(RangeSpec(span.begin, span.end - 1)))
-        stream = await self._pool.open(
-            session, block, seconds, (header,), accepted=(416,), path=self._path
+        self._reader = FilmReader(
+            self._pool,
+            session,
+            self._timeouts,
+            self.label,
+            words=self._reader.words if self._reader is not None else "",
+            is_read=lambda: bool(self.parts),
         )
-        try:
-            length = self._judged(stream, span)
-            session.engine.answered()
-            block.begin()
-            ending, reason = await asyncio.shield(stream.ended)
-        finally:
-            stream.abort()
-        if not block.left.size:
-            self._path = path_of(stream.url) or ""
-            return length
-        if ending is Ending.EOF and not block.got:
-            raise UpstreamError("first byte", self.label, "ended before a byte came")
-        raise UpstreamError("read", self.label, f"cut off ({reason or ending.value})")
-
-    def _judged(self, stream: BodyStream, span: Span) -> int:
-        """The film's length by an answer's head."""
-        told = parse_content_range(stream.headers.get("content-range", ""))
-        self._content_type = media_type(stream.headers)
-        if stream.status == 416:
-            raise Unsatisfiable(told.length if told is not None else None)
-        if stream.status != 206:
-            said = stream.headers.get("content-length", "")
-            raise _Whole(int(said) if said.isdigit() else None)
-        if told is None or told.span is None or told.length is None:
-            raise UpstreamError("read", self.label, "answers a part and does not say which")
-        wanted = Span(span.begin, min(span.end, told.length))
-        if told.span != wanted:
-            raise UpstreamError("read", self.label, "answers another part than was asked for")
-        if self.head is not None and self.head.length != told.length:
-            raise UpstreamError("read", self.label, "is another film than before")
-        return told.length
-
-    async def read_whole(
-        self, session: EngineSession, part: EnginePart, unwanted: asyncio.Event
-    ) -> None:
-        """All of it in one piece, as fast as its one reader takes it. Raises UpstreamError."""
-        stream: BodyStream | None = None
-        begun = time.monotonic()
-        doubled = 0
-        while stream is None:
-            try:
-                stream = await self._pool.open(
-                    session, part, self._timeouts.engine_first_byte_limit_seconds
-                )
-            except UpstreamError as error:
-                doubled += 1
-                late = time.monotonic() - begun >= self._timeouts.engine_first_byte_seconds
-                if late or error.phase == "connect" or (error.status or 500) < 500:
-                    raise
-                if SECOND_STATUS_LINE in error.reason and doubled >= _DOUBLED_TRIES:
-                    raise
-                await asyncio.sleep(self._timeouts.engine_preload_retry_seconds)
-        part.stream = stream
-        left = asyncio.create_task(unwanted.wait(), name=f"reader of {self.label}")
-        gone = asyncio.create_task(self._gone.wait(), name=f"end of {self.label}")
-        waits: set[asyncio.Future[Any]] = {stream.ended, left, gone}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if stream.ended.done():
-                ending, reason = stream.ended.result()
-                if ending is not Ending.EOF:
-                    raise UpstreamError("read", self.label, f"cut off ({reason or ending.value})")
-            elif not left.done():
-                raise UpstreamError("read", self.label, self._words or UNKNOWN_SESSION)
-        finally:
-            self._prove(session, stream.bytes_received)
-            part.stream = None
-            stream.abort()
-            for task in (left, gone):
-                task.cancel()
-
-
-class _Whole(Exception):
-    """The engine answered the whole where a part was asked for."""
-
-    def __init__(self, length: int | None) -> None:
-        super().__init__(length)
-        self.length = length
-
-
-class _Block:
-    """Receives one block, over all tries at it. What came before an answer's head was judged waits
-    for that.
-    """
-
-    def __init__(self, span: Span, take: Callable[[bytes], None]) -> None:
-        self.span = span
-        self.got = 0
-        self.last_at = time.monotonic()
-        self._take = take
-        self._held: list[bytes] | None = []
-
-    @property
-    def left(self) -> Span:
-        self._held = []
-        return Span(self.span.begin + self.got, self.span.end)
-
-    def begin(self) -> None:
-        held, self._held = self._held, None
-        for data in held or ():
-            self.data_received(data)
-
-    def data_received(self, data: bytes) -> None:
-        if self._held is not None:
-            self._held.append(data)
-            return
-        data = data[: self.span.size - self.got]
-        self.got += len(data)
-        self.last_at = time.monotonic()
-        self._take(data)
+        return self._reader
 
 
 class EnginePart:
@@ -654,31 +414,34 @@ class EnginePart:
 
     # -- the file's side --
 
-    async def fetch_block(self, session: EngineSession) -> None:
+    async def fetch_block(self, reader: FilmReader) -> None:
         """The next block, or what of it is still missing. Raises UpstreamError."""
         assert self.span is not None, "only of a known length"
         if self._closed.is_set():
             return
         end = min(self.span.end, self._fetched + BLOCK_BYTES)
         try:
-            await self._file.read(
-                session, Span(self._fetched, end), self.data_received, unwanted=self._closed
+            await reader.read(
+                Span(self._fetched, end),
+                self.data_received,
+                length=self.head.length,
+                unwanted=self._closed,
             )
-        except _Left:
+        except Unwanted:
             return
-        except (Unsatisfiable, _Whole):
+        except (Unsatisfiable, NoParts):
             reason = "answers no part of the film any more"
             raise UpstreamError("read", self._file.label, reason) from None
 
     async def fetch_all(self) -> None:
         """All of it, through a session that gives no parts. A failure is this reader's."""
-        session = self._file.session
+        reader = self._file.reader
         if self._closed.is_set():
             return
         try:
-            if session is None:
+            if reader is None:
                 raise UpstreamError("read", self._file.label, UNKNOWN_SESSION)
-            await self._file.read_whole(session, self, self._closed)
+            await reader.read_whole(self, self._closed)
             self._complete = True
             self._came.set()
         except UpstreamError as error:

@@ -91,6 +91,7 @@ ORDER = (
     "watchers",
     "packager",
     "channels",
+    "film_reader",
     "film_engine",
     "film_viewer",
     "films",
