@@ -1,7 +1,8 @@
 """A channel's life: who waits for it, who watches it, and when it ends.
 
-Owns: the states of a channel, the viewers on hold, the linger. Must not know: how HTTP is written,
-how a source is had and kept (`supply`), how HLS is made (`packager`), which URL was asked for.
+Owns: what leads from one state to the next, who is let in, the linger. Must not know: how HTTP is
+written, how viewers are kept on hold (`waiting_room`), how a source is had and kept (`supply`), how
+HLS is made (`packager`), which URL was asked for.
 """
 
 from __future__ import annotations
@@ -9,55 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from typing import NamedTuple, Protocol
 
+from rawstream.channel_state import MOVES, RUNNING, ChannelState
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, Engine
-from rawstream.errors import ChannelUnavailable, UpstreamError
+from rawstream.errors import UpstreamError
 from rawstream.mux import Mux
 from rawstream.packager import Packager, PlaylistRequest
-from rawstream.protocol import Exchange, Response
 from rawstream.sources import EngineFeed, Feed, FeedFailed, Source
-from rawstream.supply import Supply
+from rawstream.supply import LadderStep, Supply
 from rawstream.tally import Tally
-from rawstream.viewer import Viewer, ViewerSnapshot
+from rawstream.viewer import Lease, Spectator, Viewer, ViewerSnapshot
+from rawstream.waiting_room import Waiting, WaitingRoom
 
 logger = logging.getLogger(__name__)
 
-_RELEASED_PER_TURN = 64  # held viewers let in per turn of the loop
 _IDS_REMEMBERED = 16  # of the line-up's channels that are one content
-
-Headers = Sequence[tuple[str, str]]
-
-
-class ChannelState(Enum):
-    """Design §5. The value is what operators see."""
-
-    IDLE = "idle"
-    STARTING = "starting"
-    LIVE = "live"
-    RECOVERING = "recovering"
-    LINGERING = "lingering"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-_S = ChannelState
-_MOVES: dict[ChannelState, frozenset[ChannelState]] = {
-    _S.IDLE: frozenset({_S.STARTING}),
-    _S.STARTING: frozenset({_S.LIVE, _S.STOPPING, _S.FAILED}),
-    _S.LIVE: frozenset({_S.RECOVERING, _S.LINGERING, _S.STOPPING, _S.FAILED}),
-    _S.RECOVERING: frozenset({_S.LIVE, _S.STOPPING, _S.FAILED}),
-    _S.LINGERING: frozenset({_S.LIVE, _S.STOPPING, _S.FAILED}),
-    _S.STOPPING: frozenset({_S.IDLE}),
-    _S.FAILED: frozenset({_S.IDLE}),
-}
-RUNNING = frozenset({_S.STARTING, _S.LIVE, _S.RECOVERING, _S.LINGERING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,59 +70,6 @@ class ChannelSnapshot:
     stat_path: str | None
     viewer_count: int = 0  # also where `viewers` is left out
     channel_ids: tuple[int, ...] = ()  # of the line-up: those it was asked for as
-
-
-class LadderStep(NamedTuple):
-    """What a channel does when its source fails. `rung`: lost (why), same url, session, engine,
-    source (what is tried), failed (why), back (with what).
-    """
-
-    key: str
-    name: str
-    rung: str
-    text: str
-
-
-class Lease(Protocol):
-    """A viewer's leave to watch, as whoever gave it wants to hear of him."""
-
-    def started(self, cut: Callable[[], None], now: float) -> None:
-        """His stream begins; `cut` ends it."""
-
-    def ended(self, sent: int = 0) -> None:
-        """He is gone, was refused, or the channel is over; `sent` bytes were his. May be told
-        twice, the first counts.
-        """
-
-
-class Spectator(NamedTuple):
-    """One who watches, as he can be sent away. `lease` None: he needed no leave."""
-
-    address: str
-    user_agent: str
-    lease: object | None
-    cut: Callable[[], None]
-
-
-class Waiting:
-    """A viewer on hold: his head has been read, and nothing has been answered yet."""
-
-    __slots__ = ("account", "asked_at", "deadline", "exchange", "headers", "lease")
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        headers: Headers,
-        deadline: float,
-        account: str | None,
-        lease: Lease | None = None,
-    ) -> None:
-        self.exchange = exchange
-        self.headers = headers
-        self.deadline = deadline
-        self.account = account
-        self.lease = lease
-        self.asked_at = time.monotonic()
 
 
 class Superseded(Exception):
@@ -224,9 +142,8 @@ class LiveChannel:
         self._ending: asyncio.Task[None] | None = None
         self._ids: dict[int, None] = {}  # what the line-up calls it
         # -- viewers --
-        self.waiting: deque[Waiting] = deque()
+        self.waiting = WaitingRoom(self._let_in, on_left=self._note_emptiness)
         self._leases: dict[Viewer, Lease] = {}
-        self._releasing = False
         loop = asyncio.get_running_loop()
         self.mux = Mux(
             limits,
@@ -245,7 +162,7 @@ class LiveChannel:
     # -- state -------------------------------------------------------------------------------------
 
     def _move(self, state: ChannelState) -> None:
-        if state not in _MOVES[self.state]:
+        if state not in MOVES[self.state]:
             raise AssertionError(f"channel {self.key}: {self.state} -> {state}")
         logger.info("channel %s: %s", self.name or self.key, state.value)
         self.state = state
@@ -345,16 +262,15 @@ class LiveChannel:
         fails.
         """
         assert self.running, "a channel that is over holds nobody"
-        self.waiting.append(waiting)
+        self.waiting.add(waiting)
         self._note_interest()
-        waiting.exchange.on_gone = partial(self._left_waiting, waiting)
         if self.mux.joinable:
-            self._release_soon()
+            self.waiting.release_soon()
 
     def take_over(self, other: LiveChannel) -> None:
         """Take all viewers who wait on another channel that turned out to be this content."""
-        while other.waiting:
-            self.hold(other.waiting.popleft())
+        for waiting in other.waiting.take_all():
+            self.hold(waiting)
         if other.packager is not None:
             for request in other.packager.give_up_waiting():
                 self.hold_playlist(request)
@@ -384,36 +300,11 @@ class LiveChannel:
         packaged = self.packager.bytes_out if self.packager is not None else 0
         return self.mux.bytes_out + self._hls_bytes_out + packaged
 
-    def _left_waiting(self, waiting: Waiting) -> None:
-        if waiting.lease is not None:
-            waiting.lease.ended()
-        try:
-            self.waiting.remove(waiting)
-        except ValueError:
-            return
-        self._note_emptiness()
-
     def _on_entry_point(self) -> None:
         if self.state is ChannelState.STARTING:
             self._move(ChannelState.LIVE)
             self._note_emptiness()
-        self._release_soon()
-
-    def _release_soon(self) -> None:
-        if not self._releasing and self.waiting:
-            self._releasing = True
-            asyncio.get_running_loop().call_soon(self._release)
-
-    def _release(self) -> None:
-        """Let those on hold in, some per turn of the loop."""
-        self._releasing = False
-        if not self.running:
-            return
-        try:
-            for _ in range(min(_RELEASED_PER_TURN, len(self.waiting))):
-                self._let_in(self.waiting.popleft())
-        finally:
-            self._release_soon()
+        self.waiting.release_soon()
 
     def _let_in(self, waiting: Waiting) -> None:
         exchange = waiting.exchange
@@ -484,7 +375,7 @@ class LiveChannel:
         if not self.running:
             return
         self.mux.tell_time(now)
-        self._refuse_expired(now)
+        self._refuse_late(now)
         self._tick_packager(now)
         self._note_emptiness()
         if (
@@ -522,13 +413,12 @@ class LiveChannel:
             self._hls_bytes_out += packager.bytes_out
             packager.finish(reason, retry_after)
 
-    def _refuse_expired(self, now: float) -> None:
-        late = [waiting for waiting in self.waiting if waiting.deadline <= now]
+    def _refuse_late(self, now: float) -> None:
+        late = self.waiting.take_late(now)
         if late:
-            self.waiting = deque(waiting for waiting in self.waiting if waiting.deadline > now)
             reason = f"the channel is still {self.state.value}{self._told()}"
             for waiting in late:
-                self._refuse(waiting, reason, 1)
+                waiting.refuse(reason, 1)
 
     def sweep(self, now: float) -> None:
         """Once a second: viewers whose peer takes nothing are aborted."""
@@ -543,15 +433,6 @@ class LiveChannel:
         if feed is not None and feed.stat.status is not None:
             return f"; the engine says {feed.stat.status}, {feed.stat.peers or 0} peers"
         return f"; {self.supply.last_error}" if self.supply.last_error else ""
-
-    def _refuse(self, waiting: Waiting, reason: str, retry_after: int) -> None:
-        waiting.exchange.on_gone = None
-        self._end_lease(waiting.lease)
-        told = Response.of_error(ChannelUnavailable(reason, retry_after=retry_after))
-        cors = [header for header in waiting.headers if header[0].startswith("Access-Control-")]
-        waiting.exchange.respond(
-            Response(told.status, told.body, told.content_type, (*told.headers, *cors))
-        )
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -571,7 +452,7 @@ class LiveChannel:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self._ending = asyncio.create_task(self._close(), name=f"end of channel {self.key}")
-        waiting, self.waiting = self.waiting, deque()
+        waiting = self.waiting.take_all()
         try:
             self.mux.finish()
         finally:
@@ -582,7 +463,7 @@ class LiveChannel:
         # Last: an answer may bring forth the next request of its connection, for this very content.
         reason, retry_after = failure or "the channel was stopped", 1 if failure is None else 5
         for one in waiting:
-            self._refuse(one, reason, retry_after)
+            one.refuse(reason, retry_after)
         self._unpackage(reason, retry_after)
 
     async def _close(self) -> None:
@@ -605,7 +486,7 @@ class LiveChannel:
             self._hand_over(found.other, fallback=found.fallback)
         except UpstreamError as error:
             if isinstance(error, FeedFailed) and error.film and self.on_film is not None:
-                waiting, self.waiting = tuple(self.waiting), deque()
+                waiting = self.waiting.take_all()
                 self._end(ChannelState.STOPPING, None)
                 self.on_film(waiting)
                 return
@@ -661,7 +542,7 @@ class LiveChannel:
             self._move(ChannelState.LIVE)
         self._note_emptiness()
         if self.mux.joinable:
-            self._release_soon()
+            self.waiting.release_soon()
 
     # -- snapshot ----------------------------------------------------------------------------------
 

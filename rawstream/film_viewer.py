@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from rawstream.byte_range import Span
-from rawstream.channels import Lease
 from rawstream.connection import Exchange, Sink
 from rawstream.film_web import FilmFile, Part
 from rawstream.http1 import Response
 from rawstream.records import ChannelSource
+from rawstream.viewer import Lease
 
 TAIL_BYTES: Final = 4096  # shown again by whoever goes on in the middle of a film
 

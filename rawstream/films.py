@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rawstream.byte_range import ContentRange, RangeSpec, Span, Unsatisfiable, parse_range
-from rawstream.channels import Lease
 from rawstream.config import Limits, Timeouts
 from rawstream.connection import Exchange, Sink
 from rawstream.engine_client import ContentRef
@@ -43,6 +42,7 @@ from rawstream.http1 import Headers, Response
 from rawstream.records import ChannelSource
 from rawstream.sources import ref_of, spellings
 from rawstream.tally import Tally
+from rawstream.viewer import Lease
 
 logger = logging.getLogger(__name__)
 

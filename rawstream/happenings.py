@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from rawstream.channels import ChannelState, LiveChannel
+from rawstream.channel_state import ChannelState
+from rawstream.channels import LiveChannel
 from rawstream.engine_client import ContentRef, EngineState
 from rawstream.hub import ChannelHub
 from rawstream.redaction import redacted

@@ -23,17 +23,8 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from rawstream.channels import (
-    ChannelSnapshot,
-    Headers,
-    LadderStep,
-    Lease,
-    LiveChannel,
-    Spectator,
-    Superseded,
-    Waiting,
-)
-from rawstream.channels import ChannelState as State
+from rawstream.channel_state import ChannelState as State
+from rawstream.channels import ChannelSnapshot, LiveChannel, Superseded
 from rawstream.config import Config
 from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
@@ -43,13 +34,17 @@ from rawstream.film_viewer import Film
 from rawstream.films import Films, FilmSnapshot
 from rawstream.hls_source import WebSource
 from rawstream.hls_tokens import HlsTokens
+from rawstream.http1 import Headers
 from rawstream.journal import StopJournal
 from rawstream.mux import Mux, batch_windows
 from rawstream.packager import Numbers, Packager, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source, ref_of, spellings
+from rawstream.supply import LadderStep
 from rawstream.tally import Tally
+from rawstream.viewer import Lease, Spectator
+from rawstream.waiting_room import Waiting, hold_seconds
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 logger = logging.getLogger(__name__)
@@ -64,9 +59,6 @@ _STAYS_SECONDS = 60.0  # a channel whose engine is drained, before another one i
 _KICKED = 1000  # players without an account who are remembered
 _STOPPED = "this channel was stopped by the operator"
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
-
-# Players that give up after 8 s and ask again (xtream reference §9.3), by what their requests say.
-_IMPATIENT_AGENTS = ("exoplayer", "media3", "tivimate", "smarters", "okhttp", "dalvik")
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +387,7 @@ class ChannelHub:
         self._check_room(leased=lease is not None)
         if self._kicked and lease is None:
             self._check_sent_away(ref, exchange.request)
-        deadline = time.monotonic() + self._hold_seconds(exchange)
+        deadline = time.monotonic() + hold_seconds(exchange.request, self._timeouts)
         waiting = Waiting(exchange, headers, deadline, account, lease)
         film = self.film(ref)
         if film is not None:
@@ -505,10 +497,6 @@ class ChannelHub:
             self._add_ways(channel, ways)
         self._note_spelling(channel, ref)
         return channel
-
-    def _hold_seconds(self, exchange: Exchange) -> float:
-        timeouts, impatient = self._timeouts, asks_again(exchange.request)
-        return timeouts.hold_impatient_seconds if impatient else timeouts.hold_seconds
 
     def film(self, ref: ContentRef) -> Film | None:
         """The film that this content turned out to be, if it was asked for lately, or that is open:
@@ -811,18 +799,3 @@ def first_ref(channel: Channel) -> ContentRef:
     if not channel.sources:
         raise ChannelUnavailable("this channel has no source")
     return ref_of(channel.sources[0])
-
-
-def asks_again(request: Request) -> bool:
-    """Whether this player gives up after 8 s and asks again: then a 503 before that loses
-    nothing.
-    """
-    headers = request.headers
-    if (
-        headers.get("accept-encoding", "").strip().lower() == "identity"
-        and headers.get("icy-metadata") == "1"
-        and "range" not in headers
-    ):
-        return True
-    agent = headers.get("user-agent", "").lower()
-    return any(name in agent for name in _IMPATIENT_AGENTS)

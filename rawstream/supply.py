@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rawstream.config import Timeouts
 from rawstream.engine_client import Engine
@@ -35,6 +35,17 @@ _NO_STREAM_BYTES = 512 * 1024  # so much without a packet in it is no transport 
 _SLOT_LOOK_SECONDS = 0.2
 _STARVED_SHARE = 0.1  # of real time: less media than this is no stream, whatever bytes trickle in
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
+
+
+class LadderStep(NamedTuple):
+    """What a channel does when its source fails. `rung`: lost (why), same url, session, engine,
+    source (what is tried), failed (why), back (with what).
+    """
+
+    key: str
+    name: str
+    rung: str
+    text: str
 
 
 class Owner(Protocol):

@@ -1,7 +1,7 @@
 """One player on a channel: where his bytes go, where he stands in the ring, what is counted of him.
 
-Owns: the places a viewer may have and the moves between them. Must not know: HTTP, the loop, how he
-is moved; that is the mux's.
+Owns: the places a viewer may have and the moves between them, what a lease is. Must not know: HTTP,
+the loop, how he is moved; that is the mux's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Sink(Protocol):
@@ -22,6 +22,27 @@ class Sink(Protocol):
     def kernel_unsent(self) -> tuple[int, int] | None: ...
     def abort(self) -> None: ...
     def finish(self) -> None: ...
+
+
+class Lease(Protocol):
+    """A viewer's leave to watch, as whoever gave it wants to hear of him."""
+
+    def started(self, cut: Callable[[], None], now: float) -> None:
+        """His stream begins; `cut` ends it."""
+
+    def ended(self, sent: int = 0) -> None:
+        """He is gone, was refused, or the channel is over; `sent` bytes were his. May be told
+        twice, the first counts.
+        """
+
+
+class Spectator(NamedTuple):
+    """One who watches, as he can be sent away. `lease` None: he needed no leave."""
+
+    address: str
+    user_agent: str
+    lease: object | None
+    cut: Callable[[], None]
 
 
 class Place(Enum):

@@ -19,10 +19,10 @@ from rawstream.errors import ViewerError
 from rawstream.film_viewer import Film
 from rawstream.films import Films, head_headers
 from rawstream.http1 import Request
-from rawstream.hub import asks_again
 from rawstream.live import Answer
 from rawstream.logins import Doorman, Login, login_of, parameters
 from rawstream.records import Account, Channel
+from rawstream.waiting_room import hold_seconds
 
 _FILE_NAME: Final = re.compile(r"([0-9]{1,10})(?:\.[A-Za-z0-9]{1,8})?")
 
@@ -97,15 +97,11 @@ class VodEndpoints:
             now=time.monotonic(),
             film=True,
         )
-        impatient = asks_again(request)
-        timeouts = self._timeouts
         try:
             self._films.watch(
                 film,
                 exchange,
-                hold_seconds=timeouts.hold_impatient_seconds
-                if impatient
-                else timeouts.hold_seconds,
+                hold_seconds=hold_seconds(request, self._timeouts),
                 account=account.username,
                 lease=lease,
             )

@@ -11,7 +11,6 @@ import pytest
 from stage import Player, Stage, quick_contents, stage, until, whole_units
 from ts_clips import decode
 
-from rawstream.channels import _MOVES, RUNNING, ChannelState
 from rawstream.config import Timeouts
 from rawstream.engine_client import ContentRef, Engine, Granted
 from rawstream.errors import UpstreamError
@@ -670,16 +669,3 @@ async def test_a_source_of_a_few_bytes_is_not_asked_again_at_once(tmp_path: Path
         player = await made.play(f"url=http%3A%2F%2F127.0.0.1%3A{port}%2Ftv")
         await until(lambda: player.over, "it is given up")
         assert asked <= 6, "pauses of 1 and 2 s stand between"
-
-
-# -- the states ---------------------------------------------------------------------------------
-
-
-def test_every_state_has_its_moves_and_a_way_to_the_end() -> None:
-    assert set(_MOVES) == set(ChannelState)
-    reachable = {ChannelState.IDLE}
-    for _ in ChannelState:
-        reachable |= {to for state in reachable for to in _MOVES[state]}
-    assert reachable == set(ChannelState)
-    for state in RUNNING:
-        assert ChannelState.STOPPING in _MOVES[state]

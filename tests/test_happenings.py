@@ -10,7 +10,7 @@ import pytest
 from stage import quick_contents, stage, until
 from wire import Clock
 
-from rawstream.channels import ChannelState as State
+from rawstream.channel_state import ChannelState as State
 from rawstream.config import Timeouts
 from rawstream.engine_client import ContentRef, EngineState
 from rawstream.happenings import Happening, Happenings

@@ -1,4 +1,4 @@
-"""Who runs which content: spellings, patience, bounds, the memory of failures."""
+"""Who runs which content: spellings, bounds, the memory of failures."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from stage import Stage, quick_contents, stage, until
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef
 from rawstream.errors import UpstreamError
-from rawstream.http1 import Request
-from rawstream.hub import asks_again
 from rawstream.records import Account, Channel, ChannelSource
 from rawstream.simulator import SimContent
 from rawstream.sources import spellings
@@ -41,25 +39,6 @@ def test_what_is_known_is_asked_first_and_the_other_kind_last(
     ref: tuple[str, str], infohash: str | None, expected: list[tuple[str, str]]
 ) -> None:
     assert spellings(ContentRef(*ref), infohash) == expected  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"accept-encoding": "identity", "icy-metadata": "1"}, True),
-        ({"accept-encoding": "identity", "icy-metadata": "1", "range": "bytes=0-"}, False),
-        ({"accept-encoding": "identity"}, False),
-        ({"user-agent": "TiviMate/4.7.0"}, True),
-        ({"user-agent": "ExoPlayerLib/2.19.1"}, True),
-        ({"user-agent": "Lavf/59.27.100", "icy-metadata": "1", "range": "bytes=0-"}, False),
-        ({"user-agent": "VLC/3.0.24 LibVLC/3.0.24", "range": "bytes=0-"}, False),
-        ({}, False),
-    ],
-)
-def test_players_that_give_up_and_ask_again_are_known_by_their_requests(
-    headers: dict[str, str], expected: bool
-) -> None:
-    assert asks_again(Request("GET", "/", headers)) is expected
 
 
 async def test_an_infohash_on_air_is_joined_when_given_as_an_id_without_asking_the_engine(

@@ -90,6 +90,8 @@ ORDER = (
     "segmenter",
     "watchers",
     "packager",
+    "channel_state",
+    "waiting_room",
     "channels",
     "film_reader",
     "film_engine",
@@ -195,6 +197,7 @@ PURE = (
     "ring",
     "viewer",
     "mux",
+    "channel_state",
 )
 NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
 
