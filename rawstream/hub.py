@@ -15,7 +15,6 @@ import itertools
 import logging
 import re
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -33,11 +32,10 @@ from rawstream.fetch_policy import FetchPolicy
 from rawstream.film_viewer import Film
 from rawstream.films import Films, FilmSnapshot
 from rawstream.hls_source import WebSource
-from rawstream.hls_tokens import HlsTokens
 from rawstream.http1 import Headers
 from rawstream.journal import StopJournal
-from rawstream.mux import Mux, batch_windows
-from rawstream.packager import Numbers, Packager, PlaylistRequest
+from rawstream.mux import batch_windows
+from rawstream.packager import Packager, Packagers, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import EngineSource, Source, ref_of, spellings
@@ -117,12 +115,13 @@ class ChannelHub:
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
-        # -- HLS --
-        self._hls_target_seconds = config.hls_target_seconds
-        self._hls_tokens = HlsTokens(config.timeouts.hls_token_seconds)
-        self._hls_numbers = Numbers()
-        # those of the channels; a run is never given twice, so what is over is not found
-        self._packagers: weakref.WeakValueDictionary[str, Packager] = weakref.WeakValueDictionary()
+        self._packagers = Packagers(
+            config.limits,
+            config.timeouts,
+            target_seconds=config.hls_target_seconds,
+            watcher_ids=self._viewer_id,
+            tally=self.tally,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self.films = Films(
@@ -224,7 +223,7 @@ class ChannelHub:
 
     def set_config(self, config: Config) -> None:
         """Another bandwidth for all viewers, and length of segments; a packager keeps its own."""
-        self._hls_target_seconds = config.hls_target_seconds
+        self._packagers.target_seconds = config.hls_target_seconds
         self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
 
     def _measure(self, now: float) -> None:
@@ -452,22 +451,7 @@ class ChannelHub:
 
     def packager(self, run: str) -> Packager | None:
         """The one whose segments have this in their URLs."""
-        return self._packagers.get(run)
-
-    def _packaged(self, mux: Mux) -> Packager:
-        packager = Packager(
-            mux,
-            self._hls_tokens,
-            target_seconds=self._hls_target_seconds,
-            limits=self._limits,
-            timeouts=self._timeouts,
-            watcher_ids=self._viewer_id,
-            call_soon=asyncio.get_running_loop().call_soon,
-            numbers=self._hls_numbers,
-            tally=self.tally,
-        )
-        self._packagers[packager.run] = packager
-        return packager
+        return self._packagers.find(run)
 
     def _check_room(self, *, leased: bool) -> None:
         """Raises ChannelUnavailable."""
@@ -597,7 +581,7 @@ class ChannelHub:
             claim=self._claim,
             make_room=self._make_room,
             on_over=self._over,
-            package=self._packaged,
+            package=self._packagers.package,
             viewer_id=self._viewer_id,
             tally=self.tally,
         )

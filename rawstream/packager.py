@@ -9,11 +9,13 @@ as they come, and ends some time after its last watcher. Nothing of it runs wher
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import logging
 import secrets
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -484,3 +486,46 @@ class Packager:
 
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+class Packagers:
+    """Makes the packagers of this process. `target_seconds` is for those to come."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        timeouts: Timeouts,
+        *,
+        target_seconds: float,
+        watcher_ids: Iterator[int],
+        tally: Tally,
+    ) -> None:
+        self.target_seconds = target_seconds
+        self._limits = limits
+        self._timeouts = timeouts
+        self._watcher_ids = watcher_ids
+        self._tally = tally
+        self._tokens = HlsTokens(timeouts.hls_token_seconds)
+        self._numbers = Numbers()
+        # those of the channels; a run is never given twice, so what is over is not found
+        self._by_run: weakref.WeakValueDictionary[str, Packager] = weakref.WeakValueDictionary()
+
+    def package(self, mux: Mux) -> Packager:
+        """A new one, of this channel."""
+        packager = Packager(
+            mux,
+            self._tokens,
+            target_seconds=self.target_seconds,
+            limits=self._limits,
+            timeouts=self._timeouts,
+            watcher_ids=self._watcher_ids,
+            call_soon=asyncio.get_running_loop().call_soon,
+            numbers=self._numbers,
+            tally=self._tally,
+        )
+        self._by_run[packager.run] = packager
+        return packager
+
+    def find(self, run: str) -> Packager | None:
+        """The one whose segments have this in their URLs."""
+        return self._by_run.get(run)

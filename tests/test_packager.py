@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterator
 from typing import Any, cast
@@ -18,9 +19,10 @@ from rawstream.hls_tokens import HlsTokens
 from rawstream.http1 import Request, Response
 from rawstream.mpegts import PacketCutter
 from rawstream.mux import Mux
-from rawstream.packager import Numbers, Packager, PlaylistRequest
+from rawstream.packager import Numbers, Packager, Packagers, PlaylistRequest
 from rawstream.simulator import bundled_contents
 from rawstream.splice import Shown, Splice
+from rawstream.tally import Tally
 from rawstream.watchers import WatcherKey
 
 KEY = WatcherKey(1, 5, "10.0.0.9", "box")
@@ -508,3 +510,17 @@ def test_of_those_who_were_cut_a_bounded_number_is_kept(
         assert watcher is not None
         packager.watchers.cut(watcher)
     assert len(packager._cut) == 5
+
+
+async def test_a_packager_is_found_by_its_run_as_long_as_its_channel_has_it(turns: Turns) -> None:
+    made = Packagers(
+        Limits(), Timeouts(), target_seconds=2.0, watcher_ids=itertools.count(1), tally=Tally()
+    )
+    one, other = made.package(make(turns)), made.package(make(turns))
+    run = one.run
+    assert (made.find(run), made.find(other.run)) == (one, other)
+    one.finish("over", 1)
+    del one
+    gc.collect()
+    assert made.find(run) is None
+    assert made.find(other.run) is other
