@@ -2,7 +2,7 @@
 
 Owns: the channels on air, the single flight per canonical infohash, the memory of what has just
 failed, and the process-wide bounds (channels, held viewers, memory of all rings, writes per
-second, bandwidth). Must not know: HTTP heads, engine JSON, packets.
+second). Must not know: HTTP heads, engine JSON, packets.
 
 With several processes a content's owner is a pure function of its key (design §7): `watch` is the
 one door where that question will be asked.
@@ -15,13 +15,13 @@ import itertools
 import logging
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from rawstream.bandwidth import Bandwidth
 from rawstream.channel_state import ChannelState as State
 from rawstream.channels import ChannelSnapshot, LiveChannel, Superseded
 from rawstream.config import Config
@@ -49,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
-_RATE_SWEEPS = 3  # over which the outgoing rate is measured
 _FAILURES_REMEMBERED = 1000
 _FILM_KNOWN_SECONDS = 3600.0  # what was a film is asked for as one
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
@@ -141,10 +140,7 @@ class ChannelHub:
         self.ladder_listeners: list[Callable[[LadderStep], None]] = []
         self.move_listeners: list[Callable[[LiveChannel], None]] = []
         # -- bandwidth --
-        self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
-        self._counted: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SWEEPS + 1)  # in and out
-        self._bits_in_per_second = 0.0
-        self._bits_out_per_second = 0.0
+        self._bandwidth = Bandwidth(config.limits.bandwidth_bits_per_second)
         # -- counters of channels that are over --
         self._past_bytes_in = 0
         self._past_bytes_out = 0
@@ -198,7 +194,7 @@ class ChannelHub:
                 logger.exception("films: a tick failed")
             if sweep:
                 self._share(now)
-                self._measure(now)
+                self._bandwidth.measure(now, *self._bytes())
                 self._move_off(now)
 
     def _share(self, now: float) -> None:
@@ -224,17 +220,7 @@ class ChannelHub:
     def set_config(self, config: Config) -> None:
         """Another bandwidth for all viewers, and length of segments; a packager keeps its own."""
         self._packagers.target_seconds = config.hls_target_seconds
-        self._bandwidth_bits_per_second = config.limits.bandwidth_bits_per_second
-
-    def _measure(self, now: float) -> None:
-        """The rates of the last seconds."""
-        self._counted.append((now, *self._bytes()))
-        (since, *before), (until, *after) = self._counted[0], self._counted[-1]
-        if until > since:
-            bits_in, bits_out = (
-                (a - b) * 8 / (until - since) for a, b in zip(after, before, strict=True)
-            )
-            self._bits_in_per_second, self._bits_out_per_second = bits_in, bits_out
+        self._bandwidth.cap_bits_per_second = config.limits.bandwidth_bits_per_second
 
     def _bytes(self) -> tuple[int, int]:
         """In and out, since the process started."""
@@ -250,15 +236,14 @@ class ChannelHub:
             len(self._channels),
             self.films.running,
             *self._bytes(),
-            self._bits_in_per_second,
-            self._bits_out_per_second,
+            self._bandwidth.bits_in_per_second,
+            self._bandwidth.bits_out_per_second,
         )
 
     @property
     def crowded(self) -> bool:
         """Whether viewers are sent as much as they may be all together, or more."""
-        cap = self._bandwidth_bits_per_second
-        return 0 < cap <= self._bits_out_per_second
+        return self._bandwidth.crowded
 
     # -- engines that come and go ------------------------------------------------------------------
 

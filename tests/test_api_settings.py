@@ -104,7 +104,7 @@ async def test_a_running_server_lives_by_what_is_set_and_so_does_the_next(tmp_pa
             assert b"KODIPROP" not in listed and b"https://tv.example/x/live/ana" in listed
             assert (await ask(made, "/player_api.php?username=ana&password=no")).status == 401
             assert logging.getLogger().level == logging.ERROR
-            assert worker.hub._bandwidth_bits_per_second == 5000
+            assert worker.hub._bandwidth.cap_bits_per_second == 5000
             assert worker.accounts._config.limit_policy == "refuse"
             # by another process
             other = await Store.open(

@@ -564,7 +564,7 @@ async def test_what_films_take_counts_for_the_bandwidth(tmp_path: Path, origin: 
     async with stage(tmp_path, limits=Limits(bandwidth_bits_per_second=1000)) as made:
         await show(made.worker, film_channel(of_web(origin.url)), max_connections=0)
         origin.stalls_at = 4_000_000
-        await until(lambda: made.worker.hub._counted, "the rate is measured")
+        await until(lambda: made.worker.hub._bandwidth.measured, "the rate is measured")
         async with Watcher(made.port) as watcher:
             await watcher.ask(path_of())
             await watcher.read(3_000_000)

@@ -97,6 +97,7 @@ ORDER = (
     "film_engine",
     "film_viewer",
     "films",
+    "bandwidth",
     "hub",
     "happenings",
     "webhooks",
@@ -198,6 +199,7 @@ PURE = (
     "viewer",
     "mux",
     "channel_state",
+    "bandwidth",
 )
 NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
 
