@@ -25,6 +25,7 @@ from rawstream.bandwidth import Bandwidth
 from rawstream.channel_state import ChannelState as State
 from rawstream.channels import ChannelSnapshot, LiveChannel, Superseded
 from rawstream.config import Config
+from rawstream.drain import Drain
 from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
 from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable, ViewerError
@@ -52,7 +53,6 @@ _TICK_SECONDS = 0.25
 _FAILURES_REMEMBERED = 1000
 _FILM_KNOWN_SECONDS = 3600.0  # what was a film is asked for as one
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
-_STAYS_SECONDS = 60.0  # a channel whose engine is drained, before another one is asked again
 _KICKED = 1000  # players without an account who are remembered
 _STOPPED = "this channel was stopped by the operator"
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
@@ -106,6 +106,7 @@ class ChannelHub:
         self._policy = FetchPolicy(config.engines, own_ports, config.fetch_networks)
         # -- who runs what --
         self._channels: dict[LiveChannel, Sequence[ChannelSource]] = {}  # with their ways
+        self._drain = Drain(self.pool, self._channels)
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
         self._failed: dict[ContentRef, tuple[float, str]] = {}
@@ -133,9 +134,6 @@ class ChannelHub:
             viewer_id=self._viewer_id,
             tally=self.tally,
         )
-        # -- engines that are drained --
-        self._moving: asyncio.Task[None] | None = None
-        self._stay: dict[LiveChannel, float] = {}  # that found no other engine, until when
         # -- told of what happens --
         self.ladder_listeners: list[Callable[[LadderStep], None]] = []
         self.move_listeners: list[Callable[[LiveChannel], None]] = []
@@ -168,10 +166,11 @@ class ChannelHub:
         await self.films.close()
         if self._ending:
             await asyncio.wait(set(self._ending))
-        tasks = [*self._tasks, *self._naming, *([self._moving] if self._moving is not None else [])]
+        tasks = [*self._tasks, *self._naming]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._drain.close()
         await self.pool.close()
 
     async def _tick_for_ever(self) -> None:
@@ -195,7 +194,7 @@ class ChannelHub:
             if sweep:
                 self._share(now)
                 self._bandwidth.measure(now, *self._bytes())
-                self._move_off(now)
+                self._drain.look(now)
 
     def _share(self, now: float) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
@@ -245,31 +244,9 @@ class ChannelHub:
         """Whether viewers are sent as much as they may be all together, or more."""
         return self._bandwidth.crowded
 
-    # -- engines that come and go ------------------------------------------------------------------
-
     def engines_are(self, urls: Collection[str]) -> None:
         """Where no direct source may lead."""
         self._policy.engines_are(urls)
-
-    def _move_off(self, now: float) -> None:
-        """A channel on an engine that is to get none goes on from another one, if that has room:
-        one at a time, so that the room is counted.
-        """
-        if self._moving is not None and not self._moving.done():
-            return
-        for channel in self._channels:
-            engine = channel.engine
-            if engine is None or engine.state is not EngineState.DRAINING:
-                continue
-            if channel.state is not State.LIVE or self._stay.get(channel, 0.0) > now:
-                continue
-            if self.pool.spare_engine(avoid=[engine]) is not None:
-                self._moving = asyncio.create_task(self._move(channel), name="move a channel")
-            return
-
-    async def _move(self, channel: LiveChannel) -> None:
-        if not await channel.move() and channel in self._channels:
-            self._stay[channel] = time.monotonic() + _STAYS_SECONDS
 
     # -- what the operator does --------------------------------------------------------------------
 
@@ -679,7 +656,7 @@ class ChannelHub:
 
     def _over(self, channel: LiveChannel, failure: str | None) -> None:
         self._channels.pop(channel, None)
-        self._stay.pop(channel, None)
+        self._drain.forget(channel)
         for ref in channel.refs:
             if self._by_ref.get(ref) is channel:
                 del self._by_ref[ref]

@@ -138,7 +138,7 @@ async def test_without_another_engine_a_channel_stays_to_its_end(tmp_path: Path)
         with pytest.raises(UpstreamError) as info:
             await desk.made.play(contents[1])
         assert info.value.status == 503
-        desk.hub._move_off(0.0)
+        desk.hub._drain.look(0.0)
         await viewer.more(SOME)
         assert contents[0].counters.getstream_calls == 1
         await desk.ask("PATCH", f"/engines/{engine['id']}", {"draining": False})
@@ -160,7 +160,7 @@ async def test_a_channel_stays_where_the_other_engine_does_not_take_it(tmp_path:
         engines = (await desk.ask("GET", "/engines"))["items"]
         (number,) = [one["id"] for one in engines if one["url"] == channel.engine]
         await desk.ask("PATCH", f"/engines/{number}", {"draining": True})
-        await until(lambda: desk.hub._stay, "the other engine was asked")
+        await until(lambda: desk.hub._drain.refused, "the other engine was asked")
         assert refusing_content.counters.getstream_calls >= 1
         await viewer.more(SOME)
         now = desk.made.channel()

@@ -97,6 +97,7 @@ ORDER = (
     "film_engine",
     "film_viewer",
     "films",
+    "drain",
     "bandwidth",
     "hub",
     "happenings",
