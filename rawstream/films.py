@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 _BACK_OFF: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _REMEMBERED: Final = 5_000  # web files, and films' sources that played
 _FAILURES_REMEMBERED: Final = 1000
+_CONTENTS_REMEMBERED: Final = 1000
+_CONTENT_KNOWN_SECONDS: Final = 3600.0  # what was a film is asked for as one
 _NO_STORE: Final = ("Cache-Control", "no-store")
 # pages may seek, and see where they are
 _CORS: Final = (
@@ -117,6 +119,7 @@ class Films:
         self._heads: OrderedDict[ContentRef, FilmHead] = OrderedDict()
         self._failed: dict[str, tuple[float, ViewerError]] = {}
         self._bad: dict[ContentRef, float] = {}  # source -> until when others go first
+        self._contents: dict[ContentRef, tuple[float, Film]] = {}  # until when they count as one
         self._closing = False
         # -- counters --
         self.bytes_in = 0
@@ -476,6 +479,24 @@ class Films:
         infohash = self._pool.known_infohash(ref)
         return ref in self._by_ref or (infohash is not None and infohash in self._by_infohash)
 
+    def of_content(self, ref: ContentRef) -> Film | None:
+        """The film that this content turned out to be, if it was asked for lately, or that is open:
+        a channel's session of it would end the film's.
+        """
+        found = self._contents.get(ref)
+        if found is not None and found[0] > time.monotonic():
+            return found[1]
+        if self.has(ref):
+            return Film(str(ref), "", (ChannelSource(ref.kind, ref.value),))
+        return None
+
+    def note_contents(self, refs: Iterable[ContentRef], film: Film) -> None:
+        """What was taken for a channel, by all its names, turned out to be this film."""
+        until = time.monotonic() + _CONTENT_KNOWN_SECONDS
+        for ref in refs:
+            if len(self._contents) < _CONTENTS_REMEMBERED:
+                self._contents[ref] = (until, film)
+
     def find_viewer(self, viewer_id: int) -> tuple[FilmViewer, Film] | None:
         """One who gets bytes, and of what."""
         for viewer in self._viewers:
@@ -524,6 +545,8 @@ class Films:
             del self._failed[key]
         for ref in [ref for ref, until in self._bad.items() if until <= now]:
             del self._bad[ref]
+        for ref in [ref for ref, (until, _) in self._contents.items() if until <= now]:
+            del self._contents[ref]
 
     async def close(self) -> None:
         """End every viewer and every session; returns when these are stopped."""

@@ -51,7 +51,6 @@ logger = logging.getLogger(__name__)
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
 _FAILURES_REMEMBERED = 1000
-_FILM_KNOWN_SECONDS = 3600.0  # what was a film is asked for as one
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
 _KICKED = 1000  # players without an account who are remembered
 _STOPPED = "this channel was stopped by the operator"
@@ -110,7 +109,6 @@ class ChannelHub:
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
         self._failed: dict[ContentRef, tuple[float, str]] = {}
-        self._film_refs: dict[ContentRef, tuple[float, Film]] = {}  # until when they count as one
         self._kicked: dict[tuple[str, str], tuple[float, frozenset[ContentRef]]] = {}  # until when
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
@@ -211,8 +209,6 @@ class ChannelHub:
                 channel.mux.window_seconds = window
         for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
             del self._failed[ref]
-        for ref in [ref for ref, (until, _film) in self._film_refs.items() if until <= now]:
-            del self._film_refs[ref]
         for player in [player for player, (until, _) in self._kicked.items() if until <= now]:
             del self._kicked[player]
 
@@ -445,15 +441,8 @@ class ChannelHub:
         return channel
 
     def film(self, ref: ContentRef) -> Film | None:
-        """The film that this content turned out to be, if it was asked for lately, or that is open:
-        a channel's session of it would end the film's.
-        """
-        found = self._film_refs.get(ref)
-        if found is not None and found[0] > time.monotonic():
-            return found[1]
-        if self.films.has(ref):
-            return Film(str(ref), "", (ChannelSource(ref.kind, ref.value),))
-        return None
+        """See `Films.of_content`."""
+        return self.films.of_content(ref)
 
     def _take_film(
         self, channel: LiveChannel, ways: Sequence[ChannelSource], waiting: Sequence[Waiting]
@@ -461,10 +450,7 @@ class ChannelHub:
         """A channel is a film: who waits for it watches that, as will who asks for it next."""
         ref = channel.refs[0]
         film = Film(str(ref), channel.name, tuple(ways) or (ChannelSource(ref.kind, ref.value),))
-        until = time.monotonic() + _FILM_KNOWN_SECONDS
-        for spelling in channel.refs:
-            if len(self._film_refs) < _FAILURES_REMEMBERED:
-                self._film_refs[spelling] = (until, film)
+        self.films.note_contents(channel.refs, film)
         for one in waiting:
             one.exchange.on_gone = None
             try:
