@@ -1,8 +1,8 @@
 """Who runs which content: one channel per content, however it was spelled.
 
-Owns: the channels on air, the single flight per canonical infohash, the memory of what has just
-failed, and the process-wide bounds (channels, held viewers, memory of all rings, writes per
-second). Must not know: HTTP heads, engine JSON, packets.
+Owns: the channels on air, the single flight per canonical infohash, the process-wide bounds
+(channels, held viewers, memory of all rings, writes per second). Must not know: HTTP heads, engine
+JSON, packets.
 
 With several processes a content's owner is a pure function of its key (design §7): `watch` is the
 one door where that question will be asked.
@@ -39,6 +39,7 @@ from rawstream.mux import batch_windows
 from rawstream.packager import Packager, Packagers, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
+from rawstream.refusals import Refusals
 from rawstream.sources import EngineSource, Source, ref_of, spellings
 from rawstream.supply import LadderStep
 from rawstream.tally import Tally
@@ -50,10 +51,7 @@ logger = logging.getLogger(__name__)
 
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
-_FAILURES_REMEMBERED = 1000
 _PLAYLIST = re.compile(r"\.m3u8?$", re.I)
-_KICKED = 1000  # players without an account who are remembered
-_STOPPED = "this channel was stopped by the operator"
 _SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 
@@ -108,8 +106,7 @@ class ChannelHub:
         self._drain = Drain(self.pool, self._channels)
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
-        self._failed: dict[ContentRef, tuple[float, str]] = {}
-        self._kicked: dict[tuple[str, str], tuple[float, frozenset[ContentRef]]] = {}  # until when
+        self._refusals = Refusals(config.timeouts, self.pool.known_infohash)
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
@@ -190,11 +187,12 @@ class ChannelHub:
             except Exception:
                 logger.exception("films: a tick failed")
             if sweep:
-                self._share(now)
+                self._share()
+                self._refusals.forget(now)
                 self._bandwidth.measure(now, *self._bytes())
                 self._drain.look(now)
 
-    def _share(self, now: float) -> None:
+    def _share(self) -> None:
         """What all channels have in common: writes per second, and memory for rings."""
         if self._channels:
             packaged = [c.packager for c in self._channels if c.packager is not None]
@@ -207,10 +205,6 @@ class ChannelHub:
             for channel, window in zip(self._channels, windows, strict=True):
                 channel.mux.ring.cap_bytes = cap
                 channel.mux.window_seconds = window
-        for ref in [ref for ref, (until, _why) in self._failed.items() if until <= now]:
-            del self._failed[ref]
-        for player in [player for player, (until, _) in self._kicked.items() if until <= now]:
-            del self._kicked[player]
 
     def set_config(self, config: Config) -> None:
         """Another bandwidth for all viewers, and length of segments; a packager keeps its own."""
@@ -257,18 +251,13 @@ class ChannelHub:
         channel = self.on_air(key)
         if channel is None:
             return self.films.stop(key)
-        until = time.monotonic() + self._timeouts.superseded_seconds
-        for ref in self._contents_of(channel):
-            self._failed[ref] = (until, _STOPPED)
+        self._refusals.note_stopped(self._contents_of(channel), time.monotonic())
         channel.stop()
         return True
 
     def allow(self, ref: ContentRef) -> None:
         """What the operator has stopped may be watched again."""
-        infohash = self.pool.known_infohash(ref)
-        for one in (ref, ContentRef("infohash", infohash or "")):
-            if one in self._failed and self._failed[one][1] == _STOPPED:
-                del self._failed[one]
+        self._refusals.allow(ref)
 
     def find_viewer(self, viewer_id: int) -> Spectator | None:
         """One who watches a channel or a film."""
@@ -289,10 +278,9 @@ class ChannelHub:
         spectator = self.find_viewer(viewer_id)
         if spectator is None:
             return False
-        if spectator.lease is None and len(self._kicked) < _KICKED:
-            until = time.monotonic() + self._timeouts.superseded_seconds
-            player = spectator.address, spectator.user_agent
-            self._kicked[player] = until, self._watched_by(viewer_id)
+        if spectator.lease is None:
+            address, agent, now = spectator.address, spectator.user_agent, time.monotonic()
+            self._refusals.note_sent_away(address, agent, self._watched_by(viewer_id), now)
         spectator.cut()
         return True
 
@@ -307,15 +295,6 @@ class ChannelHub:
     def _contents_of(channel: LiveChannel) -> frozenset[ContentRef]:
         known = [ContentRef("infohash", channel.infohash)] if channel.infohash is not None else []
         return frozenset((*channel.refs, *known))
-
-    def _check_sent_away(self, ref: ContentRef, request: Request) -> None:
-        """Raises ChannelUnavailable."""
-        agent = request.headers.get("user-agent", "")[:200]
-        until, contents = self._kicked.get((request.peer[0], agent), (0.0, frozenset()))
-        infohash = self.pool.known_infohash(ref)
-        same = ref in contents or ContentRef("infohash", infohash or "") in contents
-        if same and until > time.monotonic():
-            raise ChannelUnavailable("this stream was ended by the operator", retry_after=5)
 
     # -- viewers -----------------------------------------------------------------------------------
 
@@ -341,9 +320,7 @@ class ChannelHub:
         Raises ChannelUnavailable at once for a content that has just failed, and when we are full;
         whether we are `crowded` matters to those without a lease, with one it was asked before.
         """
-        self._check_room(leased=lease is not None)
-        if self._kicked and lease is None:
-            self._check_sent_away(ref, exchange.request)
+        self._check_room(ref, exchange.request, leased=lease is not None)
         deadline = time.monotonic() + hold_seconds(exchange.request, self._timeouts)
         waiting = Waiting(exchange, headers, deadline, account, lease)
         film = self.film(ref)
@@ -377,9 +354,7 @@ class ChannelHub:
             assert channel is not None, "he watches it"
             self._add_ways(channel, ways)
         else:
-            self._check_room(leased=lease is not None)
-            if self._kicked and lease is None:
-                self._check_sent_away(ref, exchange.request)
+            self._check_room(ref, exchange.request, leased=lease is not None)
             channel = self._admit(ref, name, ways)
         channel.note_id(channel_id)
         deadline = time.monotonic() + self._timeouts.hls_hold_seconds
@@ -411,24 +386,22 @@ class ChannelHub:
         """The one whose segments have this in their URLs."""
         return self._packagers.find(run)
 
-    def _check_room(self, *, leased: bool) -> None:
+    def _check_room(self, ref: ContentRef, request: Request, *, leased: bool) -> None:
         """Raises ChannelUnavailable."""
         if self._closing:
             raise ChannelUnavailable("the server is stopping", retry_after=5)
-        if not leased and self.crowded:
+        if leased:
+            return
+        if self.crowded:
             raise ChannelUnavailable("the bandwidth is used up", retry_after=10)
+        agent = request.headers.get("user-agent", "")[:200]
+        self._refusals.check_player(request.peer[0], agent, ref, time.monotonic())
 
     def _admit(self, ref: ContentRef, name: str, ways: Sequence[ChannelSource]) -> LiveChannel:
         """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
-        now = time.monotonic()
         channel = self._find(ref)
         if channel is None:
-            infohash = self.pool.known_infohash(ref)
-            failed = self._failed.get(ref)
-            if failed is None and infohash is not None:
-                failed = self._failed.get(ContentRef("infohash", infohash))
-            if failed is not None and failed[0] > now:
-                raise ChannelUnavailable(failed[1], retry_after=max(1, round(failed[0] - now)))
+            self._refusals.check_content(ref, time.monotonic())
             if len(self._channels) >= self._limits.channels:
                 raise ChannelUnavailable("too many channels are on air", retry_after=10)
         if sum(c.held for c in self._channels) >= self._limits.held_viewers:
@@ -654,12 +627,8 @@ class ChannelHub:
         ending.add_done_callback(self._ending.discard)
         if failure is not None:
             self.failures += 1
-            until = time.monotonic() + self._timeouts.failure_memory_seconds
-            if len(self._failed) < _FAILURES_REMEMBERED:
-                for ref in channel.refs:
-                    self._failed[ref] = (until, failure)
-                if channel.infohash is not None:
-                    self._failed[ContentRef("infohash", channel.infohash)] = (until, failure)
+            contents = self._contents_of(channel)
+            self._refusals.note_failed(contents, failure, time.monotonic())
 
     # -- snapshots ---------------------------------------------------------------------------------
 

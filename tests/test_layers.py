@@ -98,6 +98,7 @@ ORDER = (
     "film_viewer",
     "films",
     "drain",
+    "refusals",
     "bandwidth",
     "hub",
     "happenings",
@@ -200,6 +201,7 @@ PURE = (
     "viewer",
     "mux",
     "channel_state",
+    "refusals",
     "bandwidth",
 )
 NOT_IN_PURE = {"asyncio", "time", "logging", "socket", "os", "pathlib", "threading"}
