@@ -20,6 +20,7 @@ from rawstream.engine_client import ContentRef, Engine
 from rawstream.errors import UpstreamError
 from rawstream.mux import Mux
 from rawstream.packager import Packager, PlaylistRequest
+from rawstream.records import ChannelSource
 from rawstream.sources import EngineFeed, Feed, FeedFailed, Source
 from rawstream.supply import LadderStep, Supply
 from rawstream.tally import Tally
@@ -87,8 +88,9 @@ class Superseded(Exception):
 class LiveChannel:
     """One content on air, or on its way there.
 
-    `identify` learns the content's canonical infohash, `sources` then names the ways to get it,
-    best first. `claim(channel, infohash, asked)` is the owner's word on who runs a content: it
+    `ways`: the sources of a channel of the line-up, best first; none for a content by itself.
+    `identify` learns the content's canonical infohash, `sources` then makes of the ways what can be
+    opened. `claim(channel, infohash, asked)` is the owner's word on who runs a content: it
     raises Superseded when another channel does. `make_room` is asked when all engines are full.
     `on_over(channel, failure)` is called once, when the channel has ended and can't be joined any
     more.
@@ -100,6 +102,7 @@ class LiveChannel:
         *,
         name: str,
         refs: list[ContentRef],
+        ways: Sequence[ChannelSource] = (),
         timeouts: Timeouts,
         limits: Limits,
         sources: Callable[[LiveChannel], Sequence[Source]],
@@ -115,6 +118,7 @@ class LiveChannel:
         self.key = key
         self.name = name
         self.refs = refs
+        self.ways = ways
         self.infohash: str | None = None
         # -- collaborators --
         self._timeouts = timeouts
@@ -252,10 +256,11 @@ class LiveChannel:
         key, cut = watcher.key, partial(watchers.cut, watcher)
         return Spectator(key.address, key.user_agent, watcher.lease, cut)
 
-    def set_sources(self, sources: Callable[[LiveChannel], Sequence[Source]]) -> None:
-        """Other ways to the content than it was begun with, best first."""
-        self._sources_of = sources
-        self.supply.set_sources(sources(self))
+    def add_ways(self, ways: Sequence[ChannelSource]) -> None:
+        """A content that was opened by itself, or with fewer sources, has these as well."""
+        if len(ways) > len(self.ways):
+            self.ways = ways
+            self.supply.set_sources(self._sources_of(self))
 
     def hold(self, waiting: Waiting) -> None:
         """Take a viewer: let him in at once if the channel is on air, else keep him until it is or

@@ -1,8 +1,8 @@
-"""Who runs which content: one channel per content, however it was spelled.
+"""What is on air: who is let in, what is begun for him, what all of it comes to.
 
-Owns: the channels on air, the single flight per canonical infohash, the process-wide bounds
-(channels, held viewers, memory of all rings, writes per second). Must not know: HTTP heads, engine
-JSON, packets.
+Owns: the channels of this process from their beginning to their end, the process-wide bounds
+(channels, held viewers, memory of all rings, writes per second), what the operator does to them.
+Must not know: HTTP heads, engine JSON, packets, how a content is spelled (`channel_index`).
 
 With several processes a content's owner is a pure function of its key (design §7): `watch` is the
 one door where that question will be asked.
@@ -13,17 +13,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from rawstream.bandwidth import Bandwidth
+from rawstream.channel_index import ChannelIndex, contents_of
+from rawstream.channel_sources import ChannelSources
 from rawstream.channel_state import ChannelState as State
-from rawstream.channels import ChannelSnapshot, LiveChannel, Superseded
+from rawstream.channels import ChannelSnapshot, LiveChannel
 from rawstream.config import Config
 from rawstream.drain import Drain
 from rawstream.engine_client import ContentRef, EngineSnapshot, EngineState
@@ -32,7 +32,6 @@ from rawstream.errors import ChannelUnavailable, ViewerError
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.film_viewer import Film
 from rawstream.films import Films, FilmSnapshot
-from rawstream.hls_source import WebSource
 from rawstream.http1 import Headers
 from rawstream.journal import StopJournal
 from rawstream.mux import batch_windows
@@ -40,7 +39,7 @@ from rawstream.packager import Packager, Packagers, PlaylistRequest
 from rawstream.protocol import Exchange, Request, Response
 from rawstream.records import Channel, ChannelSource
 from rawstream.refusals import Refusals
-from rawstream.sources import EngineSource, Source, ref_of, spellings
+from rawstream.sources import Source, ref_of
 from rawstream.supply import LadderStep
 from rawstream.tally import Tally
 from rawstream.viewer import Lease, Spectator
@@ -51,8 +50,6 @@ logger = logging.getLogger(__name__)
 
 _TICKS_PER_SWEEP = 4
 _TICK_SECONDS = 0.25
-_PLAYLIST = re.compile(r"\.m3u8?$", re.I)
-_SPELLINGS = 16  # of one content on air, remembered for its next viewers
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +98,11 @@ class ChannelHub:
             journal=journal,
         )
         self._policy = FetchPolicy(config.engines, own_ports, config.fetch_networks)
+        self._sources = ChannelSources(self.pool, self._policy, config.timeouts, config.limits)
         # -- who runs what --
-        self._channels: dict[LiveChannel, Sequence[ChannelSource]] = {}  # with their ways
-        self._drain = Drain(self.pool, self._channels)
-        self._by_ref: dict[ContentRef, LiveChannel] = {}
-        self._by_infohash: dict[str, LiveChannel] = {}
+        self._channels = ChannelIndex(self.pool)
         self._refusals = Refusals(config.timeouts, self.pool.known_infohash)
+        self._drain = Drain(self.pool, self._channels)
         self._ending: set[asyncio.Task[None]] = set()
         self._viewer_id = itertools.count(1)
         self._naming: set[asyncio.Task[None]] = set()
@@ -125,7 +121,7 @@ class ChannelHub:
             config.timeouts,
             config.limits,
             make_room=self._make_room,
-            on_air=lambda ref: self._find(ref) is not None,
+            on_air=lambda ref: self._channels.find(ref) is not None,
             viewer_id=self._viewer_id,
             tally=self.tally,
         )
@@ -251,7 +247,7 @@ class ChannelHub:
         channel = self.on_air(key)
         if channel is None:
             return self.films.stop(key)
-        self._refusals.note_stopped(self._contents_of(channel), time.monotonic())
+        self._refusals.note_stopped(contents_of(channel), time.monotonic())
         channel.stop()
         return True
 
@@ -287,14 +283,9 @@ class ChannelHub:
     def _watched_by(self, viewer_id: int) -> frozenset[ContentRef]:
         for channel in self._channels:
             if channel.find_viewer(viewer_id) is not None:
-                return self._contents_of(channel)
+                return contents_of(channel)
         found = self.films.find_viewer(viewer_id)
         return frozenset(map(ref_of, found[1].ways)) if found is not None else frozenset()
-
-    @staticmethod
-    def _contents_of(channel: LiveChannel) -> frozenset[ContentRef]:
-        known = [ContentRef("infohash", channel.infohash)] if channel.infohash is not None else []
-        return frozenset((*channel.refs, *known))
 
     # -- viewers -----------------------------------------------------------------------------------
 
@@ -350,9 +341,9 @@ class ChannelHub:
         if self.film(ref) is not None:
             raise ViewerError(404, "this content is a film, and not served as HLS")
         if self.watcher(ref, key) is not None:
-            channel = self._find(ref)  # who watches already is no viewer more
+            channel = self._channels.find(ref)  # who watches already is no viewer more
             assert channel is not None, "he watches it"
-            self._add_ways(channel, ways)
+            channel.add_ways(ways)
         else:
             self._check_room(ref, exchange.request, leased=lease is not None)
             channel = self._admit(ref, name, ways)
@@ -366,7 +357,7 @@ class ChannelHub:
 
     def watcher(self, ref: ContentRef, key: WatcherKey) -> Watcher | None:
         """The player, if he watches this content by HLS."""
-        channel = self._find(ref)
+        channel = self._channels.find(ref)
         if channel is None or channel.packager is None:
             return None
         return channel.packager.watchers.get(key)
@@ -375,7 +366,7 @@ class ChannelHub:
         """Whether this player needs no leave to be told of the content's playlist: he watches it by
         HLS, and has not left it for another one.
         """
-        channel = self._find(ref)
+        channel = self._channels.find(ref)
         if channel is None or channel.packager is None:
             return False
         watchers = channel.packager.watchers
@@ -399,7 +390,7 @@ class ChannelHub:
 
     def _admit(self, ref: ContentRef, name: str, ways: Sequence[ChannelSource]) -> LiveChannel:
         """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
-        channel = self._find(ref)
+        channel = self._channels.find(ref)
         if channel is None:
             self._refusals.check_content(ref, time.monotonic())
             if len(self._channels) >= self._limits.channels:
@@ -409,8 +400,8 @@ class ChannelHub:
         if channel is None:
             channel = self._create(ref, name, ways)
         else:
-            self._add_ways(channel, ways)
-        self._note_spelling(channel, ref)
+            channel.add_ways(ways)
+        self._channels.note_spelling(channel, ref)
         return channel
 
     def film(self, ref: ContentRef) -> Film | None:
@@ -465,28 +456,6 @@ class ChannelHub:
             channel_id=channel.id,
         )
 
-    def _find(self, ref: ContentRef) -> LiveChannel | None:
-        channel = self._by_ref.get(ref)
-        if channel is None:
-            infohash = self.pool.known_infohash(ref)
-            if infohash is None and ref.kind == "unknown":
-                infohash = ref.value  # an infohash that is on air is not asked for as an id
-            if infohash is not None:
-                channel = self._by_infohash.get(infohash)
-        return channel
-
-    def _note_spelling(self, channel: LiveChannel, ref: ContentRef) -> None:
-        """One more way in which a content on air is asked for."""
-        if ref not in channel.refs and len(channel.refs) < _SPELLINGS:
-            channel.refs.append(ref)
-            self._by_ref[ref] = channel
-
-    def _add_ways(self, channel: LiveChannel, ways: Sequence[ChannelSource]) -> None:
-        """A content that was opened by itself, or with fewer sources, has these as well."""
-        if channel in self._channels and len(ways) > len(self._channels[channel]):
-            self._channels[channel] = ways
-            channel.set_sources(partial(self._sources, tuple(ways)))
-
     def _create(
         self, ref: ContentRef, name: str, ways: Sequence[ChannelSource] = ()
     ) -> LiveChannel:
@@ -497,26 +466,27 @@ class ChannelHub:
             refs=[ref],
             timeouts=self._timeouts,
             limits=self._limits,
-            sources=partial(self._sources, tuple(ways)),
+            ways=ways,
+            sources=self._sources_of,
             identify=self._identify,
-            claim=self._claim,
+            claim=self._channels.claim,
             make_room=self._make_room,
             on_over=self._over,
             package=self._packagers.package,
             viewer_id=self._viewer_id,
             tally=self.tally,
         )
-        self._channels[channel] = ways
         channel.on_film = partial(self._take_film, channel, tuple(ways))
         channel.on_ladder = self._tell_ladder
         channel.on_moved = self._tell_moved
-        self._by_ref[ref] = channel
-        if infohash is not None:
-            self._claim(channel, infohash)
+        self._channels.add(channel)
         channel.start()
         return channel
 
     # -- what a channel asks of its owner ----------------------------------------------------------
+
+    def _sources_of(self, channel: LiveChannel) -> Sequence[Source]:
+        return self._sources.made(channel.refs[0], channel.infohash, channel.ways)
 
     async def _identify(self, channel: LiveChannel) -> None:
         """Learn the canonical infohash without opening a session; not knowing is no failure."""
@@ -525,7 +495,7 @@ class ChannelHub:
             return
         infohash = await self.pool.resolve(ref)
         if infohash is not None:
-            self._claim(channel, infohash)
+            self._channels.claim(channel, infohash)
             if not channel.name:  # a start does not wait for it: only people read it
                 naming = asyncio.create_task(self._name(channel, infohash), name=f"name {infohash}")
                 self._naming.add(naming)
@@ -533,58 +503,6 @@ class ChannelHub:
 
     async def _name(self, channel: LiveChannel, infohash: str) -> None:
         channel.name = await self.pool.name_of(infohash)
-
-    def _claim(self, channel: LiveChannel, infohash: str, asked: Sequence[ContentRef] = ()) -> None:
-        """`asked`: what was started, if that may be another source than the channel's first."""
-        first = channel.refs[0]
-        values = {ref.value for ref in asked}
-        fallback = bool(asked) and first.value not in values and channel.infohash not in values
-        for ref in asked if fallback else channel.refs:
-            self.pool.learn(ref, infohash)
-        other = self._by_infohash.get(infohash)
-        if other is not None and other is not channel and other.running:
-            if not fallback:
-                self._add_ways(other, self._channels.get(channel, ()))
-            raise Superseded(other, fallback=fallback)
-        if channel.infohash is not None and channel.infohash != infohash:
-            self._drop_infohash(channel)
-        self._by_infohash[infohash] = channel
-        channel.infohash = infohash
-        channel.key = infohash
-
-    def _drop_infohash(self, channel: LiveChannel) -> None:
-        if channel.infohash is not None and self._by_infohash.get(channel.infohash) is channel:
-            del self._by_infohash[channel.infohash]
-
-    def _sources(self, ways: tuple[ChannelSource, ...], channel: LiveChannel) -> Sequence[Source]:
-        ref = channel.refs[0]
-        if not ways:
-            return (self._source(ref, channel.infohash),)
-        found = []
-        for way in ways:
-            way_ref = ref_of(way)
-            infohash = channel.infohash if way_ref == ref else self.pool.known_infohash(way_ref)
-            found.append(self._source(way_ref, infohash, way.headers, playlist=way.kind == "hls"))
-        return found
-
-    def _source(
-        self,
-        ref: ContentRef,
-        infohash: str | None,
-        headers: Headers = (),
-        *,
-        playlist: bool = False,
-    ) -> Source:
-        if ref.kind == "direct":
-            return WebSource(
-                ref.value,
-                self._policy,
-                self._timeouts,
-                self._limits,
-                headers,
-                playlist=playlist or _PLAYLIST.search(urlsplit(ref.value).path) is not None,
-            )
-        return EngineSource(self.pool, spellings(ref, infohash), self._timeouts)
 
     async def _make_room(self, channel: LiveChannel | None = None) -> bool:
         """A channel or a film that only lingers gives way to one that somebody wants to see; the
@@ -614,12 +532,8 @@ class ChannelHub:
                 logger.exception("channel %s: its state could not be told", channel.label)
 
     def _over(self, channel: LiveChannel, failure: str | None) -> None:
-        self._channels.pop(channel, None)
+        self._channels.remove(channel)
         self._drain.forget(channel)
-        for ref in channel.refs:
-            if self._by_ref.get(ref) is channel:
-                del self._by_ref[ref]
-        self._drop_infohash(channel)
         self._past_bytes_in += channel.mux.bytes_in
         self._past_bytes_out += channel.bytes_out
         ending = channel.stop()
@@ -627,8 +541,7 @@ class ChannelHub:
         ending.add_done_callback(self._ending.discard)
         if failure is not None:
             self.failures += 1
-            contents = self._contents_of(channel)
-            self._refusals.note_failed(contents, failure, time.monotonic())
+            self._refusals.note_failed(contents_of(channel), failure, time.monotonic())
 
     # -- snapshots ---------------------------------------------------------------------------------
 
@@ -672,7 +585,7 @@ class ChannelHub:
 
     def find(self, ref: ContentRef) -> ChannelSnapshot | None:
         """The channel that runs this content, if one does."""
-        channel = self._find(ref)
+        channel = self._channels.find(ref)
         return channel.snapshot(time.monotonic()) if channel is not None else None
 
     def find_film(self, ref: ContentRef) -> FilmSnapshot | None:

@@ -1,4 +1,4 @@
-"""Who runs which content: spellings, bounds, the memory of failures."""
+"""What is on air: bounds, merged contents, sources that take over, leases."""
 
 from __future__ import annotations
 

@@ -62,6 +62,7 @@ ORDER = (
     "film_web",
     "hls_pace",
     "hls_source",
+    "channel_sources",
     # store
     "database",
     "lineup_rows",
@@ -97,6 +98,7 @@ ORDER = (
     "film_engine",
     "film_viewer",
     "films",
+    "channel_index",
     "drain",
     "refusals",
     "bandwidth",

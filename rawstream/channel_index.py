@@ -1,0 +1,96 @@
+"""Which channel runs which content: one channel per content, however it was spelled.
+
+Owns: the channels on air by everything they are called, the single flight per canonical infohash.
+Must not know: how a channel is made, when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rawstream.channels import LiveChannel, Superseded
+from rawstream.engine_client import ContentRef
+from rawstream.engine_pool import EnginePool
+
+_SPELLINGS: Final = 16  # of one content on air, remembered for its next viewers
+
+
+class ChannelIndex:
+    """The channels on air. `pool` knows the infohashes of contents, and is told of new ones."""
+
+    def __init__(self, pool: EnginePool) -> None:
+        self._pool = pool
+        self._channels: dict[LiveChannel, None] = {}
+        self._by_ref: dict[ContentRef, LiveChannel] = {}
+        self._by_infohash: dict[str, LiveChannel] = {}
+
+    def __iter__(self) -> Iterator[LiveChannel]:
+        return iter(self._channels)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def add(self, channel: LiveChannel) -> None:
+        """A new one. Nobody runs its content."""
+        ref = channel.refs[0]
+        self._channels[channel] = None
+        self._by_ref[ref] = channel
+        infohash = self._pool.known_infohash(ref)
+        if infohash is not None:
+            self.claim(channel, infohash)
+
+    def remove(self, channel: LiveChannel) -> None:
+        """It is over."""
+        self._channels.pop(channel, None)
+        for ref in channel.refs:
+            if self._by_ref.get(ref) is channel:
+                del self._by_ref[ref]
+        self._drop_infohash(channel)
+
+    def find(self, ref: ContentRef) -> LiveChannel | None:
+        """The channel that runs this content."""
+        channel = self._by_ref.get(ref)
+        if channel is None:
+            infohash = self._pool.known_infohash(ref)
+            if infohash is None and ref.kind == "unknown":
+                infohash = ref.value  # an infohash that is on air is not asked for as an id
+            if infohash is not None:
+                channel = self._by_infohash.get(infohash)
+        return channel
+
+    def note_spelling(self, channel: LiveChannel, ref: ContentRef) -> None:
+        """One more way in which a content on air is asked for."""
+        if ref not in channel.refs and len(channel.refs) < _SPELLINGS:
+            channel.refs.append(ref)
+            self._by_ref[ref] = channel
+
+    def claim(self, channel: LiveChannel, infohash: str, asked: Sequence[ContentRef] = ()) -> None:
+        """The channel is this content. `asked`: what was started, if that may be another source
+        than the channel's first. Raises Superseded when another channel runs it.
+        """
+        first = channel.refs[0]
+        values = {ref.value for ref in asked}
+        fallback = bool(asked) and first.value not in values and channel.infohash not in values
+        for ref in asked if fallback else channel.refs:
+            self._pool.learn(ref, infohash)
+        other = self._by_infohash.get(infohash)
+        if other is not None and other is not channel and other.running:
+            if not fallback:
+                other.add_ways(channel.ways)
+            raise Superseded(other, fallback=fallback)
+        if channel.infohash is not None and channel.infohash != infohash:
+            self._drop_infohash(channel)
+        self._by_infohash[infohash] = channel
+        channel.infohash = infohash
+        channel.key = infohash
+
+    def _drop_infohash(self, channel: LiveChannel) -> None:
+        if channel.infohash is not None and self._by_infohash.get(channel.infohash) is channel:
+            del self._by_infohash[channel.infohash]
+
+
+def contents_of(channel: LiveChannel) -> frozenset[ContentRef]:
+    """All that a channel's content is called."""
+    known = [ContentRef("infohash", channel.infohash)] if channel.infohash is not None else []
+    return frozenset((*channel.refs, *known))
