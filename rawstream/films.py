@@ -1,8 +1,8 @@
-"""Films that are watched: each viewer at his own place in a file, the files behind them.
+"""Films that are watched: each viewer at his own place in a file, whichever source has it.
 
 Owns: which of a film's sources is read, what is tried when one is lost in the middle, the memory of
-what has just failed, the engine films that are open. Must not know: accounts, URLs, how a part is
-had of a web server or an engine.
+what has just failed. Must not know: accounts, URLs, which files are open (`film_files`), how a part
+is had of a web server or an engine.
 
 A body is never short and whole at once: it has the length its head told, or its connection is
 reset. And it is never of two files: who goes on with another connection, session or source must
@@ -27,6 +27,7 @@ from rawstream.engine_pool import EnginePool
 from rawstream.errors import ChannelUnavailable, UpstreamError, ViewerError
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.film_engine import Elsewhere, EngineFile
+from rawstream.film_files import FilmFiles, Lingering, on_engine
 from rawstream.film_viewer import TAIL_BYTES, Film, FilmViewer, FilmViewerSnapshot
 from rawstream.film_web import (
     Asked,
@@ -34,20 +35,19 @@ from rawstream.film_web import (
     FilmHead,
     NotAFilm,
     Part,
-    WebFile,
     known_headers,
     type_of,
 )
 from rawstream.http1 import Headers, Response
 from rawstream.records import ChannelSource
-from rawstream.sources import ref_of, spellings
+from rawstream.sources import ref_of
 from rawstream.tally import Tally
 from rawstream.viewer import Lease
 
 logger = logging.getLogger(__name__)
 
 _BACK_OFF: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
-_REMEMBERED: Final = 5_000  # web files, and films' sources that played
+_REMEMBERED: Final = 5_000  # films' sources that played
 _FAILURES_REMEMBERED: Final = 1000
 _CONTENTS_REMEMBERED: Final = 1000
 _CONTENT_KNOWN_SECONDS: Final = 3600.0  # what was a film is asked for as one
@@ -97,20 +97,12 @@ class Films:
         tally: Tally | None = None,
     ) -> None:
         # -- collaborators --
-        self._pool = pool
-        self._policy = policy
         self._timeouts = timeouts
         self._limits = limits
-        self._make_room = make_room
-        self._on_air = on_air
         self._viewer_id = viewer_id
         self._joins = (tally if tally is not None else Tally()).joins["film"]
         # -- files --
-        self._web: OrderedDict[ContentRef, WebFile] = OrderedDict()
-        self._open: dict[EngineFile, Film] = {}  # with the film it was last opened for
-        self._by_ref: dict[ContentRef, EngineFile] = {}
-        self._by_infohash: dict[str, EngineFile] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._files = FilmFiles(pool, policy, timeouts, limits, make_room=make_room, on_air=on_air)
         # -- viewers --
         self._viewers: dict[FilmViewer, asyncio.Task[None]] = {}
         self.held = 0
@@ -172,11 +164,11 @@ class Films:
         failure: UpstreamError | None = None
         for way in self._order(film):
             ref = ref_of(way)
-            if _on_engine(way):  # a content is for ever the same
+            if on_engine(way):  # a content is for ever the same
                 return self._heads.get(ref)
             try:
                 async with asyncio.timeout(self._timeouts.hold_seconds):
-                    return await self._file(way).look()
+                    return await self._files.on_web(way).look()
             except UpstreamError as error:
                 failure = error
                 self._note_bad(ref)
@@ -237,7 +229,7 @@ class Films:
 
     async def _part(self, viewer: FilmViewer, way: ChannelSource, asked: Asked) -> Part:
         while True:
-            file = viewer.file = await self._opened(way, viewer.film)
+            file = viewer.file = await self._files.opened(way, viewer.film)
             try:
                 return await file.open(asked)
             except Elsewhere:
@@ -405,79 +397,7 @@ class Films:
             return ViewerError(404, error.reason)
         return ChannelUnavailable(error.reason, retry_after=5)
 
-    # -- files -------------------------------------------------------------------------------------
-
-    async def _opened(self, way: ChannelSource, film: Film) -> FilmFile:
-        """The file behind a source. Raises UpstreamError."""
-        if way.kind == "hls":
-            raise NotAFilm("source", "an HLS playlist, not a file")
-        if not _on_engine(way):
-            return self._file(way)
-        file = self._engine_file(way)
-        if file is None:
-            ref = ref_of(way)
-            if way.infohash is None and self._pool.known_infohash(ref) is None:
-                await self._pool.resolve(ref)
-                file = self._engine_file(way)
-            if file is None:
-                file = self._made(way, ref)
-        self._open[file] = film
-        return file
-
-    def _file(self, way: ChannelSource) -> WebFile:
-        ref = ref_of(way)
-        file = self._web.get(ref)
-        if file is None:
-            file = WebFile(ref.value, self._policy, self._timeouts, self._limits, way.headers)
-            self._web[ref] = file
-            if len(self._web) > _REMEMBERED:
-                self._web.popitem(last=False)
-        self._web.move_to_end(ref)
-        return file
-
-    def _engine_file(self, way: ChannelSource) -> EngineFile | None:
-        ref = ref_of(way)
-        infohash = way.infohash or self._pool.known_infohash(ref)
-        file = self._by_infohash.get(infohash) if infohash is not None else None
-        return file or self._by_ref.get(ref)
-
-    def _made(self, way: ChannelSource, ref: ContentRef) -> EngineFile:
-        if self._on_air(ref):
-            raise NotAFilm(f"engine content {ref}", "it is on air as a channel, not a film")
-        infohash = way.infohash or self._pool.known_infohash(ref)
-        file = EngineFile(
-            self._pool,
-            spellings(ref, infohash),
-            self._timeouts,
-            make_room=self._make_room,
-            claim=self._claim,
-            on_over=self._over,
-        )
-        self._by_ref[ref] = file
-        if infohash is not None:
-            file.infohash = infohash
-            self._by_infohash[infohash] = file
-        return file
-
-    def _claim(self, file: EngineFile) -> bool:
-        if file.infohash is None:
-            return True
-        return self._by_infohash.setdefault(file.infohash, file) is file
-
-    def _over(self, file: EngineFile, failure: str | None) -> None:  # noqa: ARG002 - its shape
-        self._open.pop(file, None)
-        for ref in [ref for ref, other in self._by_ref.items() if other is file]:
-            del self._by_ref[ref]
-        for infohash in [name for name, other in self._by_infohash.items() if other is file]:
-            del self._by_infohash[infohash]
-        ending = file.stop()
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-
-    def has(self, ref: ContentRef) -> bool:
-        """Whether an engine's session of this content is a film's."""
-        infohash = self._pool.known_infohash(ref)
-        return ref in self._by_ref or (infohash is not None and infohash in self._by_infohash)
+    # -- contents and viewers ----------------------------------------------------------------------
 
     def of_content(self, ref: ContentRef) -> Film | None:
         """The film that this content turned out to be, if it was asked for lately, or that is open:
@@ -486,7 +406,7 @@ class Films:
         found = self._contents.get(ref)
         if found is not None and found[0] > time.monotonic():
             return found[1]
-        if self.has(ref):
+        if self._files.has(ref):
             return Film(str(ref), "", (ChannelSource(ref.kind, ref.value),))
         return None
 
@@ -507,7 +427,7 @@ class Films:
     def stop(self, key: str) -> bool:
         """End all viewers and engine sessions of a film. Whether there were any."""
         viewers = [viewer for viewer in self._viewers if viewer.film.key == key]
-        files = [file for file, film in self._open.items() if film.key == key]
+        files = [file for file, film in self._files.open.items() if film.key == key]
         for viewer in viewers:
             if viewer.held:
                 told = ChannelUnavailable("this film was stopped by the operator", retry_after=5)
@@ -517,20 +437,15 @@ class Films:
             file.stop()
         return bool(viewers or files)
 
-    def lingering(self) -> list[tuple[float, Callable[[], asyncio.Task[None]]]]:
-        """Engine films that nobody watches: since when, and how to end each."""
-        return [
-            (file.empty_since, file.stop)
-            for file in self._open
-            if file.lingers and file.empty_since is not None and file.session is not None
-        ]
+    def lingering(self) -> list[Lingering]:
+        """See `FilmFiles.lingering`."""
+        return self._files.lingering()
 
     # -- once in a while, and the end --------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Some times a second: the end of each linger."""
-        for file in list(self._open):
-            file.tick(now)
+        self._files.tick(now)
 
     def sweep(self, now: float) -> None:
         """Once a second: speeds; viewers who have taken nothing for `film_pause_seconds` are cut;
@@ -557,10 +472,7 @@ class Films:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for file in list(self._open):
-            file.stop()
-        if self._ending:
-            await asyncio.wait(set(self._ending))
+        await self._files.close()
 
     # -- snapshots ---------------------------------------------------------------------------------
 
@@ -573,7 +485,7 @@ class Films:
     def running(self) -> int:
         """How many films are watched or linger."""
         watched = {viewer.film.key for viewer in self._viewers}
-        return len(watched | {film.key for film in self._open.values()})
+        return len(watched | {film.key for film in self._files.open.values()})
 
     def snapshot(self, now: float) -> tuple[FilmSnapshot, ...]:
         """Every film that is watched, by its source, and those that linger."""
@@ -588,7 +500,7 @@ class Films:
             _shown(viewers[0].film, files[place], viewers, now) for place, viewers in groups.items()
         ]
         shown = set(map(id, files.values()))
-        rest = [(film, file) for file, film in self._open.items() if id(file) not in shown]
+        rest = [(film, file) for file, film in self._files.open.items() if id(file) not in shown]
         return (*found, *(_shown(film, file, [], now) for film, file in rest))
 
 
@@ -651,10 +563,6 @@ def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
     memory.move_to_end(key)
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
-
-
-def _on_engine(way: ChannelSource) -> bool:
-    return way.kind not in ("direct", "hls")
 
 
 def _label(viewer: FilmViewer) -> str:

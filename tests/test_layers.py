@@ -97,6 +97,7 @@ ORDER = (
     "film_reader",
     "film_engine",
     "film_viewer",
+    "film_files",
     "films",
     "channel_index",
     "drain",
