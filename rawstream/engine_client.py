@@ -1,18 +1,16 @@
-"""One AceStream engine: the questions we ask it, how its answers are read, what they say of its
-health.
+"""One AceStream engine: the questions we ask it, and what its answers say of its health.
 
-Owns: request lines, the engine's JSON, `Engine`. Must not know: which engine gets which content and
-when a session ends (`engine_pool`), viewers, packets. Section signs are those of the engine
-reference.
+Owns: request lines, `Engine`. Must not know: how an answer is read (`engine_answers`), which engine
+gets which content and when a session ends (`engine_pool`), viewers, packets. Section signs are
+those of the engine reference.
 
-No host, port or scheme out of an engine's answer is ever connected to: of each URL it names only
-the path and the query are kept, and they are asked of the engine as configured (§2.1, §8.2 no. 16).
+No host, port or scheme out of an engine's answer is ever connected to: what it names is asked of
+the engine as configured (§2.1, §8.2 no. 16).
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
@@ -23,41 +21,39 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2s
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote, urlencode, urljoin, urlsplit
-
-import orjson
+from urllib.parse import quote, urlencode, urlsplit
 
 from rawstream.config import Limits, Timeouts
+from rawstream.engine_answers import (
+    UNKNOWN_SESSION,
+    Granted,
+    Known,
+    Stat,
+    granted_of,
+    json_object,
+    known_of,
+    path_of,
+    stat_of,
+    text_words,
+    without_secrets,
+    words_of,
+)
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.http1_client import Headers
 from rawstream.http_client import BodyStream, Receiver, open_stream, request
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_SESSION = "unknown playback session id"  # §3: it is gone, whoever ended it
-NOT_LOADED = "failed to load content"  # §1.4: also said of an infohash given as an id
-FAILED_STATUSES = frozenset({"err", "error"})  # §3
-
 _DOWN_AFTER_MISSES = 2
 _UP_AFTER_ANSWERS = 2
 _BARREN_STARTS = 3
-_WORDS_LIMIT = 300
-_NAME_LIMIT = 80
-_INTEGER_LIMIT = 1 << 53  # above it a number is a fault, and JSON has no way to say it safely
-_URL_LIMIT = 4096
 
 # A connection that failed for want of descriptors, memory or local ports says nothing of the peer.
 _OUR_FAULTS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 
-_HEX40 = re.compile(r"[0-9a-fA-F]{40}")
-_TAG = re.compile(r"<[^<>]*>")
-_USER = re.compile(r"//[^/\s@]*@")
-_PATH = re.compile(r"(\w://[^/\s\"'<>?]+)/[^\s\"'<>]+")
-_QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
 _BTIH = re.compile(r"xt(?:\.\d+)?=(urn(?::|%3a)btih(?::|%3a)[0-9a-z]+)", re.IGNORECASE)
-_UNSENDABLE = re.compile(r"[^\x21-\x7e]|\\")
 _MARK_KEY = os.urandom(16)
 
 Kind = Literal["content_id", "infohash", "url", "magnet", "direct", "unknown"]
@@ -124,46 +120,6 @@ class EngineSnapshot:
     last_error: str | None
     barren: int = 0  # starts in a row that brought no byte
     aside: bool = False  # others go first
-
-
-class Known(NamedTuple):
-    """A content as the engine knows it: its canonical infohash, and the name in its transport file,
-    which anybody may have written.
-    """
-
-    infohash: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A start's answer (§1.3): paths on the engine, never addresses. `infohash`: lower case."""
-
-    playback_path: str | None
-    stat_path: str | None
-    command_path: str | None
-    infohash: str | None
-    playback_session_id: str | None
-    is_live: bool  # also where the engine does not know yet (-1)
-    is_encrypted: bool
-    may_be_film: bool = False  # it is one, or the engine does not know yet
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """A stat answer (§3). Speeds in KB/s, `downloaded` in bytes, `progress` in percent, `live_last`
-    in unix seconds; None where the engine did not say.
-    """
-
-    status: str | None = None
-    peers: int | None = None
-    speed_down: int | None = None
-    speed_up: int | None = None
-    downloaded: int | None = None
-    progress: int | None = None
-    live_last: int | None = None
-    playback_session_id: str | None = None
-    error_message: str | None = None
 
 
 class Engine:
@@ -332,12 +288,7 @@ class Engine:
             total_seconds=self._timeouts.engine_resolve_seconds,
             phase="resolve",
         )
-        result = answer.get("result")
-        infohash = _hex40(result.get("infohash")) if isinstance(result, dict) else None
-        if not isinstance(result, dict) or infohash is None:
-            return None
-        name = result.get("name")
-        return Known(infohash, without_secrets(name)[:_NAME_LIMIT] if isinstance(name, str) else "")
+        return known_of(answer)
 
     async def getstream(self, ref: ContentRef) -> Granted:
         """Start a session (§1).
@@ -353,19 +304,10 @@ class Engine:
             total_seconds=self._timeouts.engine_start_seconds,
             phase="start",
         )
-        response = _response(answer)
-        if response is None:
+        found = granted_of(answer)
+        if found is None:
             raise EngineError("start", self.url, "answered without a session")
-        return Granted(
-            playback_path=path_of(response.get("playback_url")),
-            stat_path=path_of(response.get("stat_url")),
-            command_path=path_of(response.get("command_url")),
-            infohash=_hex40(response.get("infohash")),
-            playback_session_id=_text(response.get("playback_session_id")),
-            is_live=_integer(response.get("is_live")) != 0,
-            is_encrypted=_integer(response.get("is_encrypted")) == 1,
-            may_be_film=_integer(response.get("is_live")) != 1,
-        )
+        return found
 
     async def open(
         self,
@@ -413,21 +355,7 @@ class Engine:
             total_seconds=self._timeouts.engine_stat_seconds,
             phase="stat",
         )
-        response = _response(answer)
-        if response is None:
-            return Stat()
-        livepos = response.get("livepos")
-        return Stat(
-            status=_text(response.get("status")),
-            peers=_integer(response.get("peers")),
-            speed_down=_integer(response.get("speed_down")),
-            speed_up=_integer(response.get("speed_up")),
-            downloaded=_integer(response.get("downloaded")),
-            progress=_integer(response.get("progress")),
-            live_last=_integer(livepos.get("live_last")) if isinstance(livepos, dict) else None,
-            playback_session_id=_text(response.get("playback_session_id")),
-            error_message=_words(response.get("error_message")),
-        )
+        return stat_of(answer)
 
     async def stop(self, command_path: str) -> bool:
         """End a session (`method=stop`, §4). Returns whether the engine answered: a session it
@@ -460,9 +388,9 @@ class Engine:
         except UpstreamError as error:
             self._note_failure(error, phase)
             raise
-        document = _json_object(answer.body)
+        document = json_object(answer.body)
         if document is None:
-            words = _text_words(answer.body) or f"answered {answer.status} without JSON"
+            words = text_words(answer.body) or f"answered {answer.status} without JSON"
             if answer.status >= 500 and words.lower() == "internal server error":
                 # §1.4: what its filter says to every request from outside its networks
                 words = "refuses our address (start it with --bind-all)"
@@ -472,7 +400,7 @@ class Engine:
                 self.answered()
             raise EngineError(phase, self.url, words, status=answer.status)
         self.answered()
-        refusal = _words(document.get("error"))
+        refusal = words_of(document.get("error"))
         if refusal is not None:
             raise EngineError(phase, self.url, refusal, status=answer.status)
         return document
@@ -515,89 +443,3 @@ def _query(**fields: str | int) -> str:
 
 def _with(path: str, field: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}{field}"
-
-
-# -- reading what engines say: strings for numbers, objects for strings, anything missing (§8.2) ---
-
-
-def _json_object(text: bytes | str) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        # Python's own dumps, which engines use, writes what orjson refuses: NaN, lone surrogates
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
-        if not text.lstrip().startswith("{"):
-            return None
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
-
-
-def _response(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """The `response` object; some builds write it as a string that holds it."""
-    response = answer.get("response")
-    if isinstance(response, str):
-        return _json_object(response)
-    return response if isinstance(response, dict) else None
-
-
-def _words(error: object) -> str | None:
-    """The engine's words of a refusal: `error` is a string or an object with `message`; None when
-    there is none.
-    """
-    if not error:
-        return None
-    if isinstance(error, dict):
-        error = error.get("message") or "refused without a reason"
-    return without_secrets(str(error)) or "refused without a reason"
-
-
-def _text_words(body: bytes) -> str:
-    """The words of a body that is not JSON: a text, or a page without its tags."""
-    return without_secrets(_TAG.sub(" ", body[:2000].decode("utf-8", "replace")))
-
-
-def without_secrets(text: str) -> str:
-    """One printable line of at most 300 characters. Engines quote what they were asked for, and
-    users, paths and queries of URLs may be secrets.
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
-    return _QUERY.sub("?…", _PATH.sub(r"\1/…", _USER.sub("//", line)))[:_WORDS_LIMIT]
-
-
-def _integer(value: object) -> int | None:
-    if not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = int(value) if isinstance(value, int) else int(float(value))
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) < _INTEGER_LIMIT else None
-
-
-def _text(value: object) -> str | None:
-    return without_secrets(value)[:80] if isinstance(value, str) else None
-
-
-def _hex40(value: object) -> str | None:
-    return value.lower() if isinstance(value, str) and _HEX40.fullmatch(value) else None
-
-
-def path_of(url: object, base: str = "") -> str | None:
-    """Path and query of a URL out of an answer, all that is kept of it.
-
-    None if it is no http URL, or holds what may not stand in a request line. `base`: what a
-    relative reference starts from; without one the path must be absolute.
-    """
-    if not isinstance(url, str) or len(url) > _URL_LIMIT or _UNSENDABLE.search(url):
-        return None
-    try:
-        parts = urlsplit(urljoin(base, url))
-    except ValueError:
-        return None
-    if parts.scheme not in ("", "http", "https") or not parts.path.startswith("/"):
-        return None
-    return parts.path + (f"?{parts.query}" if parts.query else "")

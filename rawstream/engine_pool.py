@@ -19,14 +19,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from rawstream.config import Limits, Timeouts
-from rawstream.engine_client import (
-    NOT_LOADED,
-    ContentRef,
-    Engine,
-    EngineState,
-    Granted,
-    Stat,
-)
+from rawstream.engine_answers import NOT_LOADED, Granted, Stat
+from rawstream.engine_client import ContentRef, Engine, EngineState
 from rawstream.errors import EngineError, UpstreamError
 from rawstream.http1_client import Headers
 from rawstream.http_client import BodyStream, Receiver

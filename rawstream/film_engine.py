@@ -24,7 +24,8 @@ from typing import Any, Final, TypeVar
 
 from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, span_of
 from rawstream.config import Timeouts
-from rawstream.engine_client import UNKNOWN_SESSION, ContentRef, Engine, Stat
+from rawstream.engine_answers import UNKNOWN_SESSION, Stat
+from rawstream.engine_client import ContentRef, Engine
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import UpstreamError, UpstreamTimeout
 from rawstream.film_reader import FilmReader, NoParts, Unwanted

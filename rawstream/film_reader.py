@@ -18,13 +18,8 @@ from typing import Any, Final, Protocol
 
 from rawstream.byte_range import RangeSpec, Span, Unsatisfiable, parse_content_range
 from rawstream.config import Timeouts
-from rawstream.engine_client import (
-    FAILED_STATUSES,
-    UNKNOWN_SESSION,
-    Stat,
-    is_refusal,
-    path_of,
-)
+from rawstream.engine_answers import FAILED_STATUSES, UNKNOWN_SESSION, Stat, path_of
+from rawstream.engine_client import is_refusal
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.film_web import media_type

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from rawstream.config import Limits, Timeouts
-from rawstream.engine_client import Engine, Stat, shown_url
+from rawstream.engine_answers import Stat
+from rawstream.engine_client import Engine, shown_url
 from rawstream.errors import FormatError, UpstreamError, UpstreamTimeout
 from rawstream.fetch import Fetched, fetch
 from rawstream.fetch_policy import FetchPolicy

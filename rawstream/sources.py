@@ -18,16 +18,8 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from rawstream.config import Limits, Timeouts
-from rawstream.engine_client import (
-    FAILED_STATUSES,
-    UNKNOWN_SESSION,
-    ContentRef,
-    Engine,
-    Kind,
-    Stat,
-    is_refusal,
-    shown_url,
-)
+from rawstream.engine_answers import FAILED_STATUSES, UNKNOWN_SESSION, Stat
+from rawstream.engine_client import ContentRef, Engine, Kind, is_refusal, shown_url
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy

@@ -12,7 +12,8 @@ from stage import Player, Stage, quick_contents, stage, until, whole_units
 from ts_clips import decode
 
 from rawstream.config import Timeouts
-from rawstream.engine_client import ContentRef, Engine, Granted
+from rawstream.engine_answers import Granted
+from rawstream.engine_client import ContentRef, Engine
 from rawstream.errors import UpstreamError
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE, ContinuityChecker

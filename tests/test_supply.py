@@ -12,7 +12,8 @@ from stage import until
 from ts_clips import clip
 
 from rawstream.config import Limits, Timeouts
-from rawstream.engine_client import Engine, Stat
+from rawstream.engine_answers import Stat
+from rawstream.engine_client import Engine
 from rawstream.errors import UpstreamError
 from rawstream.http_client import Ending
 from rawstream.mux import Mux
