@@ -2,8 +2,8 @@
 to its next owner.
 
 Owns: what is known of contents' infohashes, placement, sessions from their start to their stop, the
-probes. Must not know: an engine's JSON (`engine_client`), viewers, channels, packets. Section signs
-are those of the engine reference.
+probes. Must not know: an engine's JSON (`engine_answers`), viewers, channels, packets. Section
+signs are those of the engine reference.
 
 What one session of a content does to another one on the same engine (§1.5) is kept out of sight
 here: a start waits for a stop in flight, takes over a start that was given up, and a stop is sent
