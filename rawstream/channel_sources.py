@@ -15,8 +15,10 @@ from rawstream.engine_client import ContentRef
 from rawstream.engine_pool import EnginePool
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.hls_source import WebSource
+from rawstream.http1_client import Headers
 from rawstream.records import ChannelSource
-from rawstream.sources import EngineSource, Headers, Source, ref_of, spellings
+from rawstream.sources import EngineSource, Source, ref_of, spellings
+from rawstream.web_resource import WebResource
 
 _PLAYLIST: Final = re.compile(r"\.m3u8?$", re.I)
 
@@ -57,11 +59,7 @@ class ChannelSources:
     ) -> Source:
         if ref.kind == "direct":
             return WebSource(
-                ref.value,
-                self._policy,
-                self._timeouts,
-                self._limits,
-                headers,
+                WebResource(ref.value, self._policy, self._timeouts, self._limits, headers),
                 playlist=playlist or _PLAYLIST.search(urlsplit(ref.value).path) is not None,
             )
         return EngineSource(self._pool, spellings(ref, infohash), self._timeouts)

@@ -20,6 +20,7 @@ from rawstream.film_viewer import Film
 from rawstream.film_web import FilmFile, NotAFilm, WebFile
 from rawstream.records import ChannelSource
 from rawstream.sources import ref_of, spellings
+from rawstream.web_resource import WebResource
 
 _WEB_REMEMBERED: Final = 5_000
 
@@ -77,8 +78,10 @@ class FilmFiles:
         ref = ref_of(way)
         file = self._web.get(ref)
         if file is None:
-            file = WebFile(ref.value, self._policy, self._timeouts, self._limits, way.headers)
-            self._web[ref] = file
+            resource = WebResource(
+                ref.value, self._policy, self._timeouts, self._limits, way.headers
+            )
+            file = self._web[ref] = WebFile(resource)
             if len(self._web) > _WEB_REMEMBERED:
                 self._web.popitem(last=False)
         self._web.move_to_end(ref)

@@ -24,13 +24,10 @@ from rawstream.byte_range import (
     parse_content_range,
     span_of,
 )
-from rawstream.config import Limits, Timeouts
-from rawstream.engine_client import shown_url
 from rawstream.errors import UpstreamError, UpstreamTimeout
-from rawstream.fetch_policy import FetchPolicy
-from rawstream.http1_client import Headers
 from rawstream.http_client import BodyStream, Ending
-from rawstream.sources import ENDLESS_BYTES, FILM_LIMIT_BYTES, JudgedGet
+from rawstream.sources import ENDLESS_BYTES, FILM_LIMIT_BYTES
+from rawstream.web_resource import WebResource
 
 _HIGH_BYTES: Final = 512 * 1024  # read ahead of a reader; above, the server waits
 _LOW_BYTES: Final = 128 * 1024
@@ -126,21 +123,13 @@ class FilmFile(Protocol):
 
 
 class WebFile:
-    """A file on a web server. Its URL and headers may hold secrets."""
+    """A file on a web server."""
 
-    def __init__(
-        self,
-        url: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-    ) -> None:
-        self.label = shown_url(url)
+    def __init__(self, resource: WebResource) -> None:
+        self.label = resource.label
         self.head: FilmHead | None = None
         self._learnt_at = 0.0
-        self._timeouts = timeouts
-        self._get = JudgedGet(url, self.label, policy, timeouts, limits, headers)
+        self._resource = resource
 
     async def open(self, asked: Asked) -> WebPart:
         specs, if_range = self._one(asked.specs), asked.if_range if asked.specs else ""
@@ -174,15 +163,15 @@ class WebFile:
         return (RangeSpec(span.begin, span.end - 1),) if span is not None else ()
 
     async def _opened(self, spec: RangeSpec, if_range: str) -> WebPart:
-        part = WebPart(self.label, self._timeouts.source_head_seconds)
+        part = WebPart(self.label, self._resource.timeouts.source_head_seconds)
         more: list[tuple[str, str]] = [("Range", str(spec))]
         if if_range:
             more.append(("If-Range", if_range))
         try:
-            part.stream = await self._get.open(part, more, accepted=(416,))
+            part.stream = await self._resource.open(part, more, accepted=(416,))
         except UpstreamError as error:
             part.close()
-            raise self._get.shown(error) from None
+            raise self._resource.shown(error) from None
         except BaseException:
             part.close()
             raise

@@ -5,8 +5,7 @@ when it is due. Must not know: what a playlist or a segment says (`hls`, `hls_pa
 follows a failure.
 
 Segments come in clumps of some seconds, and viewers who join stand two seconds behind the newest
-byte: so each segment is spread over its duration. Its URL may hold secrets: only `label` is ever
-shown.
+byte: so each segment is spread over its duration.
 """
 
 from __future__ import annotations
@@ -22,12 +21,10 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from rawstream.config import Limits, Timeouts
 from rawstream.engine_answers import Stat
-from rawstream.engine_client import Engine, shown_url
+from rawstream.engine_client import Engine
 from rawstream.errors import FormatError, UpstreamError, UpstreamTimeout
 from rawstream.fetch import Fetched, fetch
-from rawstream.fetch_policy import FetchPolicy
 from rawstream.hls import (
     Key,
     LiveEdge,
@@ -43,7 +40,8 @@ from rawstream.hls import (
 from rawstream.hls_pace import Pace, SegmentReader
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE
-from rawstream.sources import DirectFeed, DirectSource, FeedFailed, Headers, IsPlaylist, Take
+from rawstream.sources import DirectFeed, DirectSource, FeedFailed, IsPlaylist, Take
+from rawstream.web_resource import WebResource
 
 logger = logging.getLogger(__name__)
 
@@ -91,19 +89,12 @@ class _Over(NamedTuple):
 class _Fetcher:
     """Documents of one stream, all judged, all asked for in the same way."""
 
-    def __init__(
-        self,
-        label: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers,
-    ) -> None:
-        self._label = label
-        self._policy = policy
-        self._timeouts = timeouts
-        self._limits = limits
-        given = {name.lower(): (name, value) for name, value in headers}
+    def __init__(self, resource: WebResource) -> None:
+        self._label = resource.label
+        self._policy = resource.policy
+        self._timeouts = resource.timeouts
+        self._limits = resource.limits
+        given = {name.lower(): (name, value) for name, value in resource.headers}
         self._user_agent = given.pop("user-agent", ("", ""))[1]
         self._headers = dict(given.values())
         self._keys: dict[str, bytes] = {}
@@ -220,25 +211,17 @@ def _decrypted(data: bytes, key: bytes, iv: bytes) -> bytes:
 class HlsFeed:
     """One reader of an HLS stream."""
 
-    def __init__(
-        self,
-        url: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-        edge: LiveEdge | None = None,
-    ) -> None:
+    def __init__(self, resource: WebResource, edge: LiveEdge | None = None) -> None:
         """`edge`: where former readers of this stream have come to."""
-        self.label = shown_url(url)
+        self.label = resource.label
         self.engine: Engine | None = None
         self.infohash: str | None = None
         self.stat = Stat()
         self.gone = False
         self.on_epoch: Callable[[], None] = lambda: None
-        self._url = url
+        self._url = resource.url
         self._edge = edge or LiveEdge()
-        self._fetcher = _Fetcher(self.label, policy, timeouts, limits, headers)
+        self._fetcher = _Fetcher(resource)
         self._last_data_at = 0.0
         self._ended: asyncio.Future[tuple[Ending, str]] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -471,26 +454,13 @@ class HlsFeed:
 class HlsSource:
     """A playlist that is known to be one."""
 
-    def __init__(
-        self,
-        url: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-    ) -> None:
-        self.label = shown_url(url)
-        self._url = url
-        self._policy = policy
-        self._timeouts = timeouts
-        self._limits = limits
-        self._headers = headers
+    def __init__(self, resource: WebResource) -> None:
+        self.label = resource.label
+        self._resource = resource
         self._edge = LiveEdge()
 
     async def start(self, avoid: Collection[Engine]) -> HlsFeed:  # noqa: ARG002 - Source's shape
-        return HlsFeed(
-            self._url, self._policy, self._timeouts, self._limits, self._headers, self._edge
-        )
+        return HlsFeed(self._resource, self._edge)
 
     def yields(self, avoid: Collection[Engine]) -> Engine | None:  # noqa: ARG002 - Source's shape
         return None
@@ -502,20 +472,11 @@ class WebSource:
     `playlist`: it is known to be one, by its name or by an answer.
     """
 
-    def __init__(
-        self,
-        url: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-        *,
-        playlist: bool = False,
-    ) -> None:
-        self.label = shown_url(url)
+    def __init__(self, resource: WebResource, *, playlist: bool = False) -> None:
+        self.label = resource.label
         self.playlist = playlist
-        self._direct = DirectSource(url, policy, timeouts, limits, headers)
-        self._hls = HlsSource(url, policy, timeouts, limits, headers)
+        self._direct = DirectSource(resource)
+        self._hls = HlsSource(resource)
 
     async def start(self, avoid: Collection[Engine]) -> WebFeed:
         """Starts nothing yet: the feed's `open` does."""

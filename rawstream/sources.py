@@ -13,28 +13,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
 
-from rawstream.config import Limits, Timeouts
+from rawstream.config import Timeouts
 from rawstream.engine_answers import FAILED_STATUSES, UNKNOWN_SESSION, Stat
-from rawstream.engine_client import ContentRef, Engine, Kind, is_refusal, shown_url
+from rawstream.engine_client import ContentRef, Engine, Kind, is_refusal
 from rawstream.engine_pool import EnginePool, EngineSession
 from rawstream.errors import EngineError, UpstreamError, UpstreamTimeout
-from rawstream.fetch_policy import FetchPolicy
-from rawstream.http_client import BodyStream, Ending, Receiver, open_stream
+from rawstream.http_client import BodyStream, Ending
 from rawstream.records import ChannelSource
+from rawstream.web_resource import WebResource
 
 FILM_LIMIT_BYTES = 1 << 40
 ENDLESS_BYTES = frozenset(((1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32))  # said for "no end"
 _HLS = b"#EXTM3U"
-_SECRET_HEADERS = frozenset(("authorization", "cookie"))
 _BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"
 _PROOF_BYTES = 64 * 1024  # §1.4: an engine that refuses to play has been seen to send 100 first
 
 Take = Callable[[bytes], None]
-Headers = Sequence[tuple[str, str]]
 
 
 def ref_of(source: ChannelSource) -> ContentRef:
@@ -449,121 +446,15 @@ class EngineFeed(_StreamFeed):
 # -- plain HTTP ------------------------------------------------------------------------------------
 
 
-class JudgedGet:
-    """GET of a URL that a list or a viewer named: each hop is judged by the addresses it resolves
-    to, and connected to one of these. The URL may hold secrets: only `label` is ever shown.
-    """
-
-    __slots__ = ("_headers", "_limits", "_policy", "_timeouts", "_url", "label")
-
-    def __init__(
-        self,
-        url: str,
-        label: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-    ) -> None:
-        self.label = label
-        self._url = url
-        self._headers = headers
-        self._policy = policy
-        self._timeouts = timeouts
-        self._limits = limits
-
-    async def open(
-        self, receiver: Receiver, more: Headers = (), accepted: Collection[int] = ()
-    ) -> BodyStream:
-        """The answer's body, after as many redirects as may be. `more`: headers of this request,
-        for every hop. `accepted`: see `open_stream`. Raises UpstreamError; see `shown`.
-        """
-        url, public = self._url, False
-        for _hop in range(self._limits.redirects + 1):
-            allowed = await self._policy.check(url, came_from_public=public)
-            public = public or allowed.public
-            headers = (*self._headers_for(url), *more)
-            found = await self._hop(url, allowed.addresses, receiver, headers, accepted)
-            if isinstance(found, BodyStream):
-                return found
-            url = found
-        raise UpstreamError("open", self.label, "too many redirects")
-
-    def shown(self, error: UpstreamError) -> UpstreamError:
-        """An error without the origin's own words, which may quote the URL."""
-        if error.status is None:
-            return error
-        reason = f"answered {error.status}"
-        return UpstreamError(error.phase, self.label, reason, status=error.status)
-
-    def _headers_for(self, url: str) -> Headers:
-        """What a list gives goes along, as players do; not its secrets to another origin."""
-        own, there = urlsplit(self._url), urlsplit(url)
-        if (own.scheme, own.netloc) == (there.scheme, there.netloc):
-            return self._headers
-        return [header for header in self._headers if header[0].lower() not in _SECRET_HEADERS]
-
-    async def _hop(
-        self,
-        url: str,
-        addresses: tuple[str, ...],
-        receiver: Receiver,
-        headers: Headers,
-        accepted: Collection[int],
-    ) -> BodyStream | str:
-        """One request, to the first of the addresses that accepts; the body, or where it leads."""
-        for number, address in enumerate(addresses, 1):
-            target: list[str] = []
-
-            def note(current: str, location: str, found: list[str] = target) -> str:
-                try:
-                    found.append(urljoin(current, location))
-                except ValueError:
-                    found.append("")  # nowhere: the policy says so
-                raise UpstreamError("open", self.label, "redirected")
-
-            try:
-                return await open_stream(
-                    url,
-                    receiver,
-                    headers=headers,
-                    accepted=accepted,
-                    connect_seconds=self._timeouts.source_connect_seconds,
-                    head_seconds=self._timeouts.source_head_seconds,
-                    limits=self._limits,
-                    redirect=note,
-                    connect_to=address,
-                )
-            except UpstreamError as error:
-                if target:
-                    return target[0]
-                if error.phase != "connect" or number == len(addresses):
-                    raise
-        raise AssertionError("a judged host has an address")
-
-
 class DirectSource:
-    """A plain HTTP(S) MPEG-TS stream. Its URL may hold secrets: only `label` is ever shown."""
+    """A plain HTTP(S) MPEG-TS stream."""
 
-    def __init__(
-        self,
-        url: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-    ) -> None:
-        self.label = shown_url(url)
-        self._url = url
-        self._headers = headers
-        self._policy = policy
-        self._timeouts = timeouts
-        self._limits = limits
+    def __init__(self, resource: WebResource) -> None:
+        self.label = resource.label
+        self._resource = resource
 
     async def start(self, avoid: Collection[Engine]) -> DirectFeed:  # noqa: ARG002 - Source's shape
-        return DirectFeed(
-            self._url, self.label, self._policy, self._timeouts, self._limits, self._headers
-        )
+        return DirectFeed(self._resource)
 
     def yields(self, avoid: Collection[Engine]) -> Engine | None:  # noqa: ARG002 - Source's shape
         return None
@@ -572,19 +463,11 @@ class DirectSource:
 class DirectFeed(_StreamFeed):
     """One reader on a plain HTTP stream."""
 
-    __slots__ = ("_get",)
+    __slots__ = ("_resource",)
 
-    def __init__(
-        self,
-        url: str,
-        label: str,
-        policy: FetchPolicy,
-        timeouts: Timeouts,
-        limits: Limits,
-        headers: Headers = (),
-    ) -> None:
-        super().__init__(label)
-        self._get = JudgedGet(url, label, policy, timeouts, limits, headers)
+    def __init__(self, resource: WebResource) -> None:
+        super().__init__(resource.label)
+        self._resource = resource
 
     async def open(self, take: Take, *, patience: tuple[float, float]) -> None:
         """Open the stream and wait for its first byte; only the first of `patience` counts, as
@@ -596,7 +479,7 @@ class DirectFeed(_StreamFeed):
         try:
             async with asyncio.timeout(patience[0]):
                 pipe = _Pipe(take)
-                await self._first_byte(await self._get.open(pipe), pipe)
+                await self._first_byte(await self._resource.open(pipe), pipe)
             opened = True
         except TimeoutError as error:
             reason = f"no byte within {time.monotonic() - begun:.0f} s"
@@ -604,7 +487,7 @@ class DirectFeed(_StreamFeed):
         except IsPlaylist:
             raise
         except UpstreamError as error:
-            raise FeedFailed(self._get.shown(error), None) from None
+            raise FeedFailed(self._resource.shown(error), None) from None
         finally:
             if not opened:
                 self._leave()

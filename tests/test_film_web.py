@@ -16,6 +16,7 @@ from rawstream.config import Limits, Timeouts
 from rawstream.errors import UpstreamError, UpstreamTimeout
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.film_web import Asked, FilmHead, Part, WebFile, known_headers, type_of
+from rawstream.web_resource import WebResource
 
 FILM = os.urandom(3_000_000)
 
@@ -28,7 +29,8 @@ async def origin() -> AsyncIterator[Origin]:
 
 def file_at(origin: Origin, **more: Any) -> WebFile:
     timeouts = Timeouts.for_tests(source_head_seconds=more.pop("seconds", 20.0))
-    return WebFile(origin.url, FetchPolicy((), lambda: ()), timeouts, Limits(), **more)
+    policy = FetchPolicy((), lambda: ())
+    return WebFile(WebResource(origin.url, policy, timeouts, Limits(), **more))
 
 
 def asked(header: str, if_range: str = "") -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rawstream.hls_source import HlsFeed, HlsSource, WebSource, _in_clear
 from rawstream.http_client import Ending
 from rawstream.records import Channel, ChannelSource
 from rawstream.sources import FeedFailed
+from rawstream.web_resource import WebResource
 
 PATIENCE = (PATIENCE_SECONDS, PATIENCE_SECONDS)
 TIMEOUTS = Timeouts.for_tests()
@@ -48,11 +49,15 @@ class Reader:
         assert len(self.data) >= size, self.feed.ended
 
 
+def resource(origin: HlsOrigin, path: str, headers: Sequence[tuple[str, str]] = ()) -> WebResource:
+    return WebResource(origin.base + path, FetchPolicy((), lambda: ()), TIMEOUTS, Limits(), headers)
+
+
 @asynccontextmanager
 async def reading(
     origin: HlsOrigin, path: str = "/live.m3u8", *headers: tuple[str, str]
 ) -> AsyncIterator[Reader]:
-    feed = HlsFeed(origin.base + path, FetchPolicy((), lambda: ()), TIMEOUTS, Limits(), headers)
+    feed = HlsFeed(resource(origin, path, headers))
     reader = Reader(feed)
     try:
         await feed.open(reader.take, patience=PATIENCE)
@@ -265,7 +270,7 @@ async def test_a_dead_variant_gives_way_to_the_next_best(origin: HlsOrigin) -> N
 
 
 async def test_another_feed_of_a_source_goes_on_behind_what_was_sent(origin: HlsOrigin) -> None:
-    source = HlsSource(origin.base + "/live.m3u8", FetchPolicy((), lambda: ()), TIMEOUTS, Limits())
+    source = HlsSource(resource(origin, "/live.m3u8"))
     readers = []
     for _ in range(2):
         feed = await source.start(())
@@ -310,7 +315,7 @@ async def test_nothing_outlives_a_closed_feed(origin: HlsOrigin) -> None:
 
 
 async def test_an_answer_says_that_it_is_a_playlist(origin: HlsOrigin) -> None:
-    source = WebSource(origin.base + "/live", FetchPolicy((), lambda: ()), TIMEOUTS, Limits())
+    source = WebSource(resource(origin, "/live"))
     feed = await source.start(())
     data = bytearray()
     await feed.open(data.extend, patience=PATIENCE)

@@ -59,6 +59,7 @@ ORDER = (
     "engine_pool",
     "fetch_policy",
     "fetch",
+    "web_resource",
     "sources",
     "film_web",
     "hls_pace",

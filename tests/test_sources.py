@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from raw_engine import GONE, INFOHASH, STOPPED, RawEngine, granted, http, refusing, said
 from stage import until
 
-from rawstream import http_client
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_client import ContentRef, EngineState
 from rawstream.engine_pool import EnginePool
@@ -32,6 +28,7 @@ from rawstream.sources import (
     FeedFailed,
     NoEngineLeft,
 )
+from rawstream.web_resource import WebResource
 
 QUICK = Timeouts.for_tests(
     engine_stop_seconds=0.5, engine_stat_interval_seconds=0.05, engine_preload_retry_seconds=0.02
@@ -494,24 +491,9 @@ async def test_full_engines_are_told_from_none() -> None:
 # -- plain HTTP --
 
 
-class Everywhere(FetchPolicy):
-    """Allows all, and says of hosts what a test wants."""
-
-    def __init__(self, **hosts: Allowed) -> None:
-        super().__init__((), lambda: ())
-        self.hosts = {name.replace("_", "."): allowed for name, allowed in hosts.items()}
-        self.asked: list[tuple[str, bool]] = []
-
-    async def check(self, url: str, *, came_from_public: bool = False) -> Allowed:
-        self.asked.append((url, came_from_public))
-        for host, allowed in self.hosts.items():
-            if host in url:
-                return allowed
-        return await super().check(url, came_from_public=came_from_public)
-
-
-def direct(url: str, policy: FetchPolicy | None = None, timeouts: Timeouts = QUICK) -> DirectSource:
-    return DirectSource(url, policy or Everywhere(), timeouts, Limits())
+def direct(url: str, policy: FetchPolicy | None = None) -> DirectSource:
+    policy = policy or FetchPolicy((), lambda: ())
+    return DirectSource(WebResource(url, policy, QUICK, Limits()))
 
 
 async def test_a_direct_source_brings_bytes_until_it_ends() -> None:
@@ -583,105 +565,6 @@ async def test_a_direct_source_that_fails_says_why_and_tells_no_secret(
         await feed.close()
 
 
-async def test_a_lists_secrets_stay_with_their_origin() -> None:
-    async with RawEngine() as raw, RawEngine() as other:
-        raw.answers["/a"] = b"HTTP/1.1 302 F\r\nLocation: /b\r\n\r\n"
-        raw.answers["/b"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/c\r\n\r\n".encode()
-        other.answers["/c"] = http(b"G" * 188, length=False)
-        headers = (("User-Agent", "Box/1.0"), ("Cookie", "s=1"), ("authorization", "Bearer t"))
-        source = DirectSource(raw.url + "/a", Everywhere(), Timeouts(), Limits(), headers)
-        feed = await source.start(())
-        await feed.open(Taken().take, patience=LONG)
-        assert ["Cookie: s=1" in head for head in raw.heads] == [True, True]
-        assert "User-Agent: Box/1.0" in other.heads[0]
-        assert "Cookie" not in other.heads[0]
-        assert "Bearer" not in other.heads[0]
-        await feed.close()
-
-
-async def test_redirects_are_judged_hop_by_hop_and_relative_ones_stay() -> None:
-    async with RawEngine() as raw, RawEngine() as other:
-        raw.answers["/a"] = f"HTTP/1.1 302 F\r\nLocation: {other.url}/b/c\r\n\r\n".encode()
-        other.answers["/b/c"] = b"HTTP/1.1 301 F\r\nLocation: d?e\r\n\r\n"
-        other.answers["/b/d"] = http(b"G" * 188, length=False)
-        policy = Everywhere()
-        feed = await direct(raw.url + "/a", policy).start(())
-        await feed.open(Taken().take, patience=LONG)
-        assert policy.asked == [
-            (raw.url + "/a", False),
-            (other.url + "/b/c", False),
-            (other.url + "/b/d?e", False),
-        ]
-
-
-async def test_a_redirect_from_a_public_to_a_private_address_is_refused() -> None:
-    async with RawEngine() as raw, RawEngine() as inside:
-        raw.answers["/"] = f"HTTP/1.1 302 F\r\nLocation: {inside.url}/x\r\n\r\n".encode()
-        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
-        port = raw.url.rpartition(":")[2]
-        feed = await direct(f"http://tv.example:{port}/a", policy).start(())
-        error = await failure(feed, LONG)
-        assert "from a public to a private" in error.reason
-        assert inside.heads == []
-
-
-async def test_once_public_always_public_along_a_chain_of_redirects() -> None:
-    async with RawEngine() as raw:
-        port = raw.url.rpartition(":")[2]
-        raw.answers["/1"] = (
-            f"HTTP/1.1 302 F\r\nLocation: http://lan.example:{port}/2\r\n\r\n".encode()
-        )
-        raw.answers["/2"] = f"HTTP/1.1 302 F\r\nLocation: {raw.url}/3\r\n\r\n".encode()
-        policy = Everywhere(
-            tv_example=Allowed(("127.0.0.1",), True), lan_example=Allowed(("127.0.0.1",), False)
-        )
-        feed = await direct(f"http://tv.example:{port}/1", policy).start(())
-        await failure(feed, LONG)
-        assert [public for _url, public in policy.asked] == [False, True, True]
-
-
-async def test_redirects_without_end_are_given_up() -> None:
-    async with RawEngine() as raw:
-        raw.answers["/"] = b"HTTP/1.1 302 F\r\nLocation: /again\r\n\r\n"
-        feed = await direct(raw.url + "/a").start(())
-        assert "too many redirects" in (await failure(feed, LONG)).reason
-        assert len(raw.heads) == 4
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "http://169.254.169.254/x", "http://[x"])
-async def test_a_redirect_to_where_nobody_may_go_is_refused(target: str) -> None:
-    async with RawEngine() as raw:
-        raw.answers["/"] = f"HTTP/1.1 302 F\r\nLocation: {target}\r\n\r\n".encode()
-        feed = await direct(raw.url + "/a").start(())
-        await failure(feed, LONG)
-        assert len(raw.heads) == 1
-
-
-async def test_what_was_judged_is_connected_to_and_the_host_is_still_named() -> None:
-    async with RawEngine() as raw:
-        raw.answers["/"] = http(b"G" * 188, length=False)
-        port = raw.url.rpartition(":")[2]
-        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
-        feed = await direct(f"http://tv.example:{port}/a", policy).start(())
-        await feed.open(Taken().take, patience=LONG)
-        assert f"Host: tv.example:{port}\r\n" in raw.heads[0]
-
-
-async def test_the_next_address_is_tried_when_one_does_not_accept() -> None:
-    async with RawEngine() as raw:
-        raw.answers["/"] = http(b"G" * 188, length=False)
-        port = raw.url.rpartition(":")[2]
-        for addresses in (("127.0.0.9", "127.0.0.1"), ("::1", "127.0.0.1")):
-            policy = Everywhere(tv_example=Allowed(addresses, True))
-            feed = await direct(f"http://tv.example:{port}/a", policy).start(())
-            await feed.open(Taken().take, patience=LONG)
-        assert len(raw.heads) == 2
-        raw.answers["/"] = http("", "404 N")
-        policy = Everywhere(tv_example=Allowed(("127.0.0.1", "127.0.0.1"), True))
-        await failure(await direct(f"http://tv.example:{port}/a", policy).start(()), LONG)
-        assert len(raw.heads) == 3, "an answer is an answer"
-
-
 async def test_a_name_that_resolves_slowly_is_part_of_the_patience() -> None:
     class Slow(FetchPolicy):
         async def check(self, url: str, *, came_from_public: bool = False) -> Allowed:
@@ -697,70 +580,3 @@ async def test_a_url_that_cannot_be_used_fails_as_a_source_does(url: str) -> Non
     feed = await direct(url).start(())
     assert "not an http or https URL" in (await failure(feed, LONG)).reason
     await feed.close()
-
-
-# -- https --
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for tv.example and its key, made for this test."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN=tv.example -addext subjectAltName=DNS:tv.example -keyout {key} -out {cert}"
-        ).split(),
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
-
-
-@asynccontextmanager
-async def secure(
-    certificate: tuple[Path, Path], on_name: Callable[[str | None], None]
-) -> AsyncIterator[int]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    context.sni_callback = lambda _socket, name, _context: on_name(name)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(http(b"G" * 188, length=False))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-async def test_https_names_and_checks_the_host_though_an_address_is_connected_to(
-    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trusting = ssl.create_default_context(cafile=str(certificate[0]))
-    monkeypatch.setattr(http_client, "_context", trusting)
-    names: list[str | None] = []
-    async with secure(certificate, names.append) as port:
-        policy = Everywhere(
-            tv_example=Allowed(("127.0.0.1",), True), other_example=Allowed(("127.0.0.1",), True)
-        )
-        feed = await direct(f"https://tv.example:{port}/a", policy).start(())
-        taken = Taken()
-        await feed.open(taken.take, patience=LONG)
-        await feed.ended
-        assert taken.bytes == 188
-        assert names == ["tv.example"]
-        wrong = await direct(f"https://other.example:{port}/a", policy).start(())
-        assert "tls" in (await failure(wrong, LONG)).reason
-
-
-async def test_a_certificate_nobody_vouches_for_is_refused(certificate: tuple[Path, Path]) -> None:
-    async with secure(certificate, lambda _name: None) as port:
-        policy = Everywhere(tv_example=Allowed(("127.0.0.1",), True))
-        feed = await direct(f"https://tv.example:{port}/a", policy).start(())
-        assert "tls" in (await failure(feed, LONG)).reason
