@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import Field
 
-from rawstream.accounts import Accounts, Lease
+from rawstream.accounts import Accounts
 from rawstream.ace import STREAM_CONTENT_TYPE, STREAM_HEADERS
 from rawstream.api_accounts import Kicked
 from rawstream.channels import ChannelSnapshot, LiveChannel
@@ -21,6 +21,7 @@ from rawstream.events import CONTENT_TYPE, EventBus
 from rawstream.films import FilmSnapshot
 from rawstream.hls_face import HlsEndpoints
 from rawstream.hub import ChannelHub, first_ref
+from rawstream.leases import Lease
 from rawstream.on_air import EngineView, LiveTotals, OnAir
 from rawstream.records import Channel
 from rawstream.rest import Call, Failed, Model, NotThere, Operation

@@ -225,9 +225,12 @@ class ServerCounters(Protocol):
 class AccountCounters(Protocol):
     """What is read off the accounts; counted since they were opened."""
 
-    logins_refused: int
-    logins_throttled: int
-    taken_over: int
+    @property
+    def logins_refused(self) -> int: ...
+    @property
+    def logins_throttled(self) -> int: ...
+    @property
+    def taken_over(self) -> int: ...
 
 
 class RefreshCounters(Protocol):

@@ -24,7 +24,7 @@ class WatcherKey(NamedTuple):
 
 
 class RequestLease(Protocol):
-    """A lease that lasts as long as requests come (`accounts.Lease`)."""
+    """A lease that lasts as long as requests come (`leases.Lease`)."""
 
     def started(self, cut: Callable[[], None], now: float) -> None: ...
     def ended(self, sent: int = 0) -> None: ...

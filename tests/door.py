@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from test_accounts import FakePasswords
+from account_stage import FakePasswords
 
 from rawstream.accounts import Accounts
 from rawstream.catalogue import LiveCatalogue
@@ -96,7 +96,7 @@ class Door:
         self.hub = hub
         self.accounts = accounts
         self.store = store
-        self.passwords: Any = accounts._passwords
+        self.passwords: Any = accounts._guard._passwords
         self.exchange = FakeExchange()
 
     async def ask(

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from test_accounts import FakePasswords
+from account_stage import FakePasswords
 
 from rawstream.accounts import Accounts
 from rawstream.api import ApiEndpoints

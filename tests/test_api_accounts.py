@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from account_stage import FakePasswords
 from operators import Desk
-from test_accounts import FakePasswords
 
 from rawstream.api_accounts import AccountOperations
 
