@@ -227,11 +227,12 @@ def workspace() -> Iterator[Path]:
 
 
 def build(name: str) -> Path:
-    """Compile benchmarks/`name`.c when it is newer than the program. Raises BenchmarkError without
-    a compiler.
+    """Compile benchmarks/`name`.c when it, or a header, is newer than the program. Raises
+    BenchmarkError without a compiler.
     """
     code, program = HERE / f"{name}.c", BUILD / name
-    if program.is_file() and program.stat().st_mtime > code.stat().st_mtime:
+    changed = max(path.stat().st_mtime for path in (code, *HERE.glob("*.h")))
+    if program.is_file() and program.stat().st_mtime > changed:
         return program
     BUILD.mkdir(exist_ok=True)
     compiler = shutil.which("cc") or shutil.which("gcc")

@@ -16,29 +16,13 @@
  *   quit       the same, and the end. End of input and --duration end it as well.
  * Standard output carries nothing else. Exit status 2: wrong arguments.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "load.h"
 
 #define PACKET 188
 #define STAMP_PID 0x1FF0          /* as in source.py */
 #define STAMP_MAGIC "rawstamp"    /* as in source.py */
 #define PIECE_PACKETS 87          /* as in source.py: the stamp and what follows it */
 #define HEAD_LIMIT 8192
-#define DISCARD_BYTES (4 << 20)
 #define SAMPLE_BYTES (256 << 10)
 #define PORTS_PER_ADDRESS 20000   /* below the 28,232 ephemeral ports that one address pair has */
 #define TICK_NS 50000000ull       /* how often slow viewers read and connections are started */
@@ -90,23 +74,10 @@ static struct {
 
 static struct viewer *viewers;
 static size_t viewer_count, started_count;
-static int epoll_fd;
 static FILE *stamps_file;
 static uint64_t failed_connects, bad_answers, disconnected, stalled_disconnected, slow_disconnected;
 static uint64_t sample_resyncs, started_at_ns;
-static char first_bad_answer[96];
 static char sample_buffer[SAMPLE_BYTES];
-
-static uint64_t now_ns(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (uint64_t)at.tv_sec * 1000000000ull + (uint64_t)at.tv_nsec;
-}
-
-static void fail(const char *what) {
-    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static int is_direct(const struct viewer *viewer) {
     return viewer->sample != NULL && viewer->sample->id == DIRECT_ID;
@@ -212,18 +183,12 @@ static void end_viewer(struct viewer *viewer) {
 }
 
 static void start_viewer(struct viewer *viewer, size_t index) {
-    struct sockaddr_in server = {.sin_family = AF_INET};
-    int one = 1;
-    server.sin_port = htons((uint16_t)(is_direct(viewer) ? options.direct_port : options.port));
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    viewer->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (viewer->fd < 0)
-        fail("socket");
-    setsockopt(viewer->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    viewer->fd = open_socket();
     if (viewer->kind == STALLED)
         setsockopt(viewer->fd, SOL_SOCKET, SO_RCVBUF, &options.stalled_rcvbuf, sizeof(int));
     if (viewer_count > PORTS_PER_ADDRESS) {
         struct sockaddr_in own = {.sin_family = AF_INET};
+        int one = 1;
         own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(index / PORTS_PER_ADDRESS));
         setsockopt(viewer->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
         if (bind(viewer->fd, (struct sockaddr *)&own, sizeof own) < 0)
@@ -231,22 +196,15 @@ static void start_viewer(struct viewer *viewer, size_t index) {
     }
     viewer->started_ns = now_ns();
     viewer->state = CONNECTING;
-    struct epoll_event event = {.events = EPOLLOUT, .data.ptr = viewer};
-    if (connect(viewer->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) {
+    if (!begin_connect(viewer->fd, is_direct(viewer) ? options.direct_port : options.port, viewer)) {
         failed_connects++;
         end_viewer(viewer);
-        return;
     }
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, viewer->fd, &event) < 0)
-        fail("epoll_ctl");
 }
 
 static void send_request(struct viewer *viewer) {
     char request[2048];
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(viewer->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) {
+    if (!has_connected(viewer->fd)) {
         failed_connects++;
         end_viewer(viewer);
         return;
@@ -263,18 +221,14 @@ static void send_request(struct viewer *viewer) {
     }
     viewer->state = HEAD;
     /* Stalled viewers wait for the end of the connection only; slow ones are read by the tick. */
-    uint32_t events = viewer->kind == STALLED ? EPOLLRDHUP : EPOLLIN;
-    struct epoll_event event = {.events = events, .data.ptr = viewer};
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, viewer->fd, &event);
+    wait_for(viewer->fd, viewer->kind == STALLED ? EPOLLRDHUP : EPOLLIN, viewer);
 }
 
 static void first_body_bytes(struct viewer *viewer, uint64_t received_ns) {
     viewer->first_byte_ns = received_ns;
     viewer->state = BODY;
-    if (viewer->kind == SLOW) {
-        struct epoll_event event = {.events = EPOLLRDHUP, .data.ptr = viewer};
-        epoll_ctl(epoll_fd, EPOLL_CTL_MOD, viewer->fd, &event);
-    }
+    if (viewer->kind == SLOW)
+        wait_for(viewer->fd, EPOLLRDHUP, viewer);
 }
 
 static void read_head(struct viewer *viewer) {
@@ -301,8 +255,7 @@ static void read_head(struct viewer *viewer) {
     end[2] = '\0';
     if (strncmp(viewer->head, "HTTP/1.", 7) != 0 || strncmp(viewer->head + 9, "200", 3) != 0) {
         if (bad_answers++ == 0)
-            for (size_t i = 0; i + 1 < sizeof first_bad_answer && viewer->head[i] >= ' '; i++)
-                first_bad_answer[i] = viewer->head[i] == '"' || viewer->head[i] == '\\' ? '\'' : viewer->head[i];
+            note_bad_answer(viewer->head);
         end_viewer(viewer);
         return;
     }
@@ -426,11 +379,7 @@ static void report(int mark) {
 /* Returns 0 when the program is to end. */
 static int read_command(void) {
     char line[256];
-    ssize_t got = read(STDIN_FILENO, line, sizeof line - 1);
-    if (got <= 0)
-        return 0;
-    line[got] = '\0';
-    if (strncmp(line, "quit", 4) == 0)
+    if (!read_line(line, sizeof line) || strncmp(line, "quit", 4) == 0)
         return 0;
     report(strncmp(line, "mark", 4) == 0);
     return 1;
@@ -520,20 +469,11 @@ static void parse(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     struct epoll_event events[1024];
     parse(argc, argv);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
     if (options.stamps != NULL && (stamps_file = fopen(options.stamps, "wb")) == NULL)
         fail(options.stamps);
-    if ((epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        fail("epoll_create1");
-    struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &input) < 0)
-        fail("standard input");
+    begin_loop();
     make_viewers();
     started_at_ns = now_ns();
     uint64_t ticked_ns = started_at_ns;

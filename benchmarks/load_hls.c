@@ -17,25 +17,10 @@
  *   quit       the same, and the end. End of input ends it as well.
  * Standard output carries nothing else. Exit status 2: wrong arguments.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "load.h"
 
 #define BUFFER_BYTES 16384 /* an answer's head and a whole playlist */
 #define SEGMENT_HEAD_BYTES 2048
-#define DISCARD_BYTES (4 << 20)
 #define PATH_BYTES 512
 #define TICK_MS 2
 
@@ -60,25 +45,13 @@ static struct {
 } options = {.path = "/live.m3u8", .watchers = 1, .period = 4.0};
 
 static struct watcher *watchers;
-static int epoll_fd, going, stopping;
+static int going, stopping;
 static size_t busy;
 static uint64_t period_ns;
 static struct {
     uint64_t since_ns, playlists, segments, bytes, missed, reconnects, bad_answers;
     uint64_t longest_playlist_ns, longest_segment_ns;
 } counters;
-static char first_bad_answer[96];
-
-static uint64_t now_ns(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (uint64_t)at.tv_sec * 1000000000ull + (uint64_t)at.tv_nsec;
-}
-
-static void fail(const char *what) {
-    fprintf(stderr, "load_hls: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static void report(void) {
     printf("{\"now_ns\": %llu, \"since_ns\": %llu, \"busy\": %zu, \"playlists\": %llu, \"segments\": %llu, "
@@ -114,24 +87,14 @@ static void drop(struct watcher *watcher) {
 
 static void bad(struct watcher *watcher) {
     if (counters.bad_answers++ == 0)
-        for (size_t i = 0; i + 1 < sizeof first_bad_answer && watcher->buffer[i] >= ' '; i++)
-            first_bad_answer[i] =
-                watcher->buffer[i] == '"' || watcher->buffer[i] == '\\' ? '\'' : watcher->buffer[i];
+        note_bad_answer(watcher->buffer);
     drop(watcher);
 }
 
 static void connect_watcher(struct watcher *watcher) {
-    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
-    int one = 1;
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if ((watcher->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
-        fail("socket");
-    setsockopt(watcher->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(watcher->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS)
+    watcher->fd = open_socket();
+    if (!begin_connect(watcher->fd, options.port, watcher))
         fail("connect");
-    struct epoll_event event = {.events = EPOLLOUT, .data.ptr = watcher};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, watcher->fd, &event) < 0)
-        fail("epoll_ctl");
     set_busy(watcher, CONNECTING);
 }
 
@@ -253,15 +216,11 @@ static void read_body(struct watcher *watcher) {
 
 static void handle(struct watcher *watcher, uint32_t events) {
     if (watcher->state == CONNECTING) {
-        int error = 0;
-        socklen_t size = sizeof error;
-        getsockopt(watcher->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        if (error != 0 || (events & EPOLLHUP)) {
+        if (!has_connected(watcher->fd) || (events & EPOLLHUP)) {
             drop(watcher);
             return;
         }
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = watcher};
-        epoll_ctl(epoll_fd, EPOLL_CTL_MOD, watcher->fd, &event);
+        wait_for(watcher->fd, EPOLLIN, watcher);
         ask(watcher, 0);
     } else if (watcher->state == HEAD) {
         read_head(watcher);
@@ -287,13 +246,9 @@ static void begin_turns(uint64_t now) {
 /* Returns 0 when the program is to end. */
 static int read_command(void) {
     char line[256];
-    ssize_t got = read(STDIN_FILENO, line, sizeof line - 1);
-    if (got <= 0)
+    if (!read_line(line, sizeof line) || strncmp(line, "quit", 4) == 0)
         return 0;
-    line[got] = '\0';
     uint64_t now = now_ns();
-    if (strncmp(line, "quit", 4) == 0)
-        return 0;
     if (strncmp(line, "stop", 4) == 0) {
         going = 0;
         stopping = 1;
@@ -341,18 +296,9 @@ static void parse(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     struct epoll_event events[1024];
     parse(argc, argv);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    if ((epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        fail("epoll_create1");
-    struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &input) < 0)
-        fail("standard input");
+    begin_loop();
     if ((watchers = calloc(options.watchers, sizeof *watchers)) == NULL)
         fail("calloc");
     for (int running = 1; running;) {
