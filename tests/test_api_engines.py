@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from live_show import SOME, show
 from raw_engine import refusing
 from stage import quick_contents, stage, until
-from test_api_live import show
 
 from rawstream.config import Config, Timeouts
 from rawstream.errors import UpstreamError
 from rawstream.simulator import EngineSimulator, bundled_contents
 from rawstream.workers import Worker
-
-SOME = 60_000
 
 
 async def test_an_engine_is_checked_added_changed_and_removed(tmp_path: Path) -> None:
@@ -102,20 +100,10 @@ async def test_what_was_changed_is_so_after_a_restart_beside_the_configured_ones
 async def test_a_drained_engine_gets_nothing_new_and_its_channel_moves(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents, engines=2) as desk:
-        viewer = await desk.made.play(contents[0])
-        await viewer.more(SOME)
-        channel = desk.made.channel()
-        assert channel is not None
-        engines = (await desk.ask("GET", "/engines"))["items"]
-        (number,) = [one["id"] for one in engines if one["url"] == channel.engine]
+        viewer, channel = await desk.on_air(contents[0])
         (drained,) = [one for one in desk.hub.pool.engines if one.url == channel.engine]
-        await desk.ask("PATCH", f"/engines/{number}", {"draining": True})
-
-        def elsewhere() -> bool:
-            now = desk.made.channel()
-            return now is not None and now.state == "live" and now.engine != channel.engine
-
-        await until(elsewhere, "it goes on from the other engine")
+        await desk.ask("PATCH", await desk.engine_path(channel.engine), {"draining": True})
+        await desk.moved(channel, viewer)
         await until(lambda: drained.sessions == 0, "the drained one is rid of it")
         await viewer.more(SOME)
         assert not viewer.over
@@ -131,17 +119,16 @@ async def test_a_drained_engine_gets_nothing_new_and_its_channel_moves(tmp_path:
 async def test_without_another_engine_a_channel_stays_to_its_end(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents) as desk:
-        viewer = await desk.made.play(contents[0])
-        await viewer.more(SOME)
-        (engine,) = (await desk.ask("GET", "/engines"))["items"]
-        await desk.ask("PATCH", f"/engines/{engine['id']}", {"draining": True})
+        viewer, channel = await desk.on_air(contents[0])
+        path = await desk.engine_path(channel.engine)
+        await desk.ask("PATCH", path, {"draining": True})
         with pytest.raises(UpstreamError) as info:
             await desk.made.play(contents[1])
         assert info.value.status == 503
         desk.hub._drain.look(0.0)
         await viewer.more(SOME)
         assert contents[0].counters.getstream_calls == 1
-        await desk.ask("PATCH", f"/engines/{engine['id']}", {"draining": False})
+        await desk.ask("PATCH", path, {"draining": False})
         await (await desk.made.play(contents[2])).more(SOME)
         viewer.leave()
 
@@ -149,17 +136,12 @@ async def test_without_another_engine_a_channel_stays_to_its_end(tmp_path: Path)
 async def test_a_channel_stays_where_the_other_engine_does_not_take_it(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents, engines=2) as desk:
-        viewer = await desk.made.play(contents[0])
-        await viewer.more(SOME)
-        channel = desk.made.channel()
-        assert channel is not None
+        viewer, channel = await desk.on_air(contents[0])
         for catalogue, simulator in zip(desk.made.catalogues, desk.made.engines, strict=True):
             if simulator.url != channel.engine:
                 catalogue[0].fault("error", text="failed to load content")
                 refusing_content = catalogue[0]
-        engines = (await desk.ask("GET", "/engines"))["items"]
-        (number,) = [one["id"] for one in engines if one["url"] == channel.engine]
-        await desk.ask("PATCH", f"/engines/{number}", {"draining": True})
+        await desk.ask("PATCH", await desk.engine_path(channel.engine), {"draining": True})
         await until(lambda: desk.hub._drain.refused, "the other engine was asked")
         assert refusing_content.counters.getstream_calls >= 1
         await viewer.more(SOME)
@@ -171,19 +153,9 @@ async def test_a_channel_stays_where_the_other_engine_does_not_take_it(tmp_path:
 async def test_a_removed_engine_keeps_nothing(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents, engines=2) as desk:
-        viewer = await desk.made.play(contents[0])
-        await viewer.more(SOME)
-        channel = desk.made.channel()
-        assert channel is not None
-        engines = (await desk.ask("GET", "/engines"))["items"]
-        (number,) = [one["id"] for one in engines if one["url"] == channel.engine]
-        await desk.ask("DELETE", f"/engines/{number}", status=204)
-
-        def elsewhere() -> bool:
-            now = desk.made.channel()
-            return now is not None and now.state == "live" and now.engine != channel.engine
-
-        await until(elsewhere, "it goes on from the other engine")
+        viewer, channel = await desk.on_air(contents[0])
+        await desk.ask("DELETE", await desk.engine_path(channel.engine), status=204)
+        await desk.moved(channel, viewer)
         pool = desk.hub.pool
         await until(
             lambda: pool.sessions_opened == pool.sessions_stopped + 1, "the first is stopped"

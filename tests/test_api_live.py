@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from film_stage import bytes_of, film_content, of_engine
-from stage import PATIENCE_SECONDS, Player, Stage, quick_contents, stage, until
+from live_show import SOME, TOKEN, show
+from stage import PATIENCE_SECONDS, Player, quick_contents, stage, until
 from test_api import ask
 
 from rawstream.config import Limits, Timeouts
 from rawstream.errors import UpstreamError
 from rawstream.http_client import request
-from rawstream.records import Account, Channel, ChannelSource
-from rawstream.simulator import SimContent
-
-SOME = 60_000
-TOKEN = "v1ewert0ken"
-
-
-class Show:
-    """A running program, and an admin who asks."""
-
-    def __init__(self, made: Stage, cookie: str) -> None:
-        self.made = made
-        self.worker = made.worker
-        self.hub = made.worker.hub
-        self.cookie = cookie
-
-    async def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = await ask(self.made, f"/api/v1{path}", method, body, cookie=self.cookie)
-        assert answer.status == status, (answer.status, answer.body)
-        return orjson.loads(answer.body) if answer.body else None
-
-    async def add_channel(self, *contents: SimContent, **values: Any) -> int:
-        sources = tuple(ChannelSource("content_id", one.content_id) for one in contents)
-        channel = Channel(0, values.pop("name", "One"), sources=sources, **values)
-        number = await self.worker.store.lineup.add_channel(channel)
-        await self.worker.catalogue.look()
-        return number
-
-    async def add_viewer(self, **values: Any) -> None:
-        account = Account(0, "viewer", "x", token=TOKEN, **values)
-        await self.worker.store.accounts.add(account)
-        await self.worker.accounts.reload()
-
-    def page(self, path: str) -> Player:
-        """A player in the admin's page."""
-        return self.made.player(f"/api/v1{path}", cookie=self.cookie)
-
-    @property
-    def sessions(self) -> int:
-        """Open on the engines, as we count them."""
-        return sum(engine.sessions + engine.starting for engine in self.hub.pool.engines)
-
-    def leases(self) -> int:
-        return self.worker.accounts._streams
-
-
-@asynccontextmanager
-async def show(data: Path, contents: list[SimContent], **more: Any) -> AsyncIterator[Show]:
-    async with stage(data, contents, **more) as made:
-        login = {"username": "admin", "password": made.worker.first_password}
-        answer = await ask(made, "/api/v1/session", "POST", login)
-        yield Show(made, answer.headers["set-cookie"].partition(";")[0])
-
+from rawstream.records import Channel
 
 # -- the picture --
 
@@ -227,19 +173,9 @@ async def test_next_takes_the_next_source_of_a_channel(tmp_path: Path) -> None:
 async def test_next_takes_another_engine_where_there_is_one_source(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents, engines=2) as desk:
-        viewer = await desk.made.play(contents[0])
-        await viewer.more(SOME)
-        channel = desk.made.channel()
-        assert channel is not None
+        viewer, channel = await desk.on_air(contents[0])
         await desk.ask("POST", f"/live/{channel.key}/next", status=204)
-
-        def elsewhere() -> bool:
-            now = desk.made.channel()
-            return now is not None and now.state == "live" and now.engine != channel.engine
-
-        await until(elsewhere, "the other engine carries it")
-        await viewer.more(SOME)
-        assert not viewer.over
+        await desk.moved(channel, viewer)
 
 
 async def test_a_channel_that_nobody_watches_ends_instead(tmp_path: Path) -> None:

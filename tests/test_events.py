@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 import pytest
+from live_show import show
 from snapshots import viewer
 from stage import Player, quick_contents, stage, until
 from test_api import ask
-from test_api_live import show
 
 from rawstream import events
 from rawstream.errors import ViewerError
