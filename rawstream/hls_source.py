@@ -15,13 +15,13 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from rawstream.engine_answers import Stat
+from rawstream.engine_client import Engine
 from rawstream.engine_client import Engine
 from rawstream.errors import FormatError, UpstreamError, UpstreamTimeout
 from rawstream.fetch import Fetched, fetch
@@ -40,7 +40,7 @@ from rawstream.hls import (
 from rawstream.hls_pace import Pace, SegmentReader
 from rawstream.http_client import Ending
 from rawstream.mpegts import PACKET_SIZE
-from rawstream.sources import DirectFeed, DirectSource, FeedFailed, IsPlaylist, Take
+from rawstream.sources import BareFeed, DirectFeed, DirectSource, FeedFailed, IsPlaylist, Take
 from rawstream.web_resource import WebResource
 
 logger = logging.getLogger(__name__)
@@ -208,17 +208,12 @@ def _decrypted(data: bytes, key: bytes, iv: bytes) -> bytes:
         raise FormatError("HLS segment", "it can't be decrypted with its key") from error
 
 
-class HlsFeed:
+class HlsFeed(BareFeed):
     """One reader of an HLS stream."""
 
     def __init__(self, resource: WebResource, edge: LiveEdge | None = None) -> None:
         """`edge`: where former readers of this stream have come to."""
-        self.label = resource.label
-        self.engine: Engine | None = None
-        self.infohash: str | None = None
-        self.stat = Stat()
-        self.gone = False
-        self.on_epoch: Callable[[], None] = lambda: None
+        super().__init__(resource.label)
         self._url = resource.url
         self._edge = edge or LiveEdge()
         self._fetcher = _Fetcher(resource)
@@ -491,16 +486,11 @@ class WebSource:
         return None
 
 
-class WebFeed:
+class WebFeed(BareFeed):
     """One reader on whichever of the two it is."""
 
     def __init__(self, source: WebSource, feed: DirectFeed | HlsFeed) -> None:
-        self.label = source.label
-        self.engine: Engine | None = None
-        self.infohash: str | None = None
-        self.stat = Stat()
-        self.gone = False
-        self.on_epoch: Callable[[], None] = lambda: None
+        super().__init__(source.label)
         self._source = source
         self._feed = feed
 

@@ -19,7 +19,7 @@ from rawstream.errors import ViewerError
 from rawstream.hls_face import HlsEndpoints, agent_of
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
-from rawstream.logins import Doorman, Login, login_of, parameters
+from rawstream.logins import Doorman, Login, login_in_path, login_of, parameters
 from rawstream.records import Account
 
 Answer = Response | Awaitable[Response | None] | None
@@ -54,8 +54,7 @@ class LiveEndpoints:
         """
         segments = request.segments
         rest = segments[1:] if segments[0] == "live" else segments
-        login = Login("", "", rest[0]) if len(rest) == 2 else Login(rest[0], rest[1])
-        return self._live(login, rest[-1], request, exchange)
+        return self._live(login_in_path(rest), rest[-1], request, exchange)
 
     def live_by_query(self, request: Request, exchange: Exchange) -> Answer:
         """The same as `username`, `password`, `stream` and `extension` (§2.1)."""

@@ -6,7 +6,7 @@ not know: what is answered to whom.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -112,6 +112,13 @@ def parameters(request: Request) -> dict[str, str]:
         if first == "epg":
             found["gzip"] = str(int(rest[2:] == ["gz"]))
     return found
+
+
+def login_in_path(segments: Sequence[str]) -> Login:
+    """Of a stream's path, whose last segment is the stream: a token, or user and password."""
+    if len(segments) == 2:
+        return Login("", "", segments[0])
+    return Login(segments[0], segments[1])
 
 
 def login_of(asked: Mapping[str, str]) -> Login:

@@ -161,19 +161,10 @@ class _Pipe:
         self._held.clear()
 
 
-class _StreamFeed:
-    """What the two kinds share: the one reader."""
+class BareFeed:
+    """What every feed shows of itself; at first, and for ever where nobody says more."""
 
-    __slots__ = (
-        "_stream",
-        "_stream_opened_at",
-        "engine",
-        "gone",
-        "infohash",
-        "label",
-        "on_epoch",
-        "stat",
-    )
+    __slots__ = ("engine", "gone", "infohash", "label", "on_epoch", "stat")
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -182,6 +173,15 @@ class _StreamFeed:
         self.infohash: str | None = None
         self.stat = Stat()
         self.gone = False
+
+
+class _StreamFeed(BareFeed):
+    """What an engine's and a plain stream share: the one reader."""
+
+    __slots__ = ("_stream", "_stream_opened_at")
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
         self._stream: BodyStream | None = None
         self._stream_opened_at = 0.0
 

@@ -20,7 +20,7 @@ from rawstream.film_viewer import Film
 from rawstream.films import Films, head_headers
 from rawstream.http1 import Request
 from rawstream.live import Answer
-from rawstream.logins import Doorman, Login, login_of, parameters
+from rawstream.logins import Doorman, Login, login_in_path, login_of, parameters
 from rawstream.records import Account, Channel
 from rawstream.waiting_room import hold_seconds
 
@@ -51,8 +51,7 @@ class VodEndpoints:
         HEAD counts nobody and opens no engine session.
         """
         rest = request.segments[1:]
-        login = Login("", "", rest[0]) if len(rest) == 2 else Login(rest[0], rest[1])
-        return self._film(login, rest[-1], request, exchange)
+        return self._film(login_in_path(rest), rest[-1], request, exchange)
 
     def film_by_query(self, request: Request, exchange: Exchange) -> Answer:
         """The same as `username`, `password`, `stream` and `extension` (§2.1)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,22 @@ pytest.register_assert_rewrite("door", "operators", "stage", "ts_clips", "front_
 from door import door  # noqa: E402, F401 - a fixture of several modules
 from operators import desk  # noqa: E402, F401 - another one
 
+from rawstream.store import Store  # noqa: E402
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every asynchronous test runs on the loop that the program runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty one."""
+    store = await Store.open(tmp_path)
+    yield store
+    await store.close()
 
 
 @pytest.fixture(autouse=True)

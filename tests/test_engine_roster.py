@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from rawstream.journal import StopJournal
 from rawstream.store import Store
 
 ONE, TWO, THREE = (f"http://10.0.0.{number}:6878" for number in (1, 2, 3))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def roster_of(store: Store, *urls: str) -> tuple[EngineRoster, ChannelHub]:

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import io
 import ssl
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from certificates import self_signed
 
 from rawstream.errors import StateError, UpstreamError
 from rawstream.fetch import Fetched, fetch
@@ -239,21 +239,8 @@ async def test_a_full_disk_is_no_fault_of_the_server() -> None:
             await get(url, into=OffLoop(full=True))
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN=localhost -keyout {key} -out {certificate}"
-        ).split(),
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
 async def test_a_certificate_that_is_not_accepted_is_said(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate, key = self_signed(tmp_path, "localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), ssl=context, port=0)

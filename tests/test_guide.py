@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,13 +13,6 @@ from rawstream.epg import LocalText, Programme
 from rawstream.guide import DAYS_LIMIT, document, listings, window
 from rawstream.records import Channel
 from rawstream.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 def test_a_window_moves_by_the_hour_and_has_its_bounds() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from splits import SPLITS, at_random, byte_by_byte
 
 from rawstream.config import Limits
 from rawstream.errors import ChannelUnavailable, ViewerError
@@ -31,24 +30,6 @@ VALID = sorted(CORPUS.glob("valid/*.http"))
 REFUSED = sorted(CORPUS.glob("refused/*.http"))
 RAW = [path.read_bytes() for path in (*VALID, *REFUSED)]
 HOST = b"Host: a\r\n"
-
-
-def whole(raw: bytes) -> list[bytes]:
-    return [raw]
-
-
-def byte_by_byte(raw: bytes) -> list[bytes]:
-    return [raw[i : i + 1] for i in range(len(raw))]
-
-
-def at_random(raw: bytes, seed: int = 7) -> list[bytes]:
-    chance = random.Random(seed)
-    cuts = sorted(chance.randrange(len(raw) + 1) for _ in range(5))
-    edges = [0, *cuts, len(raw)]
-    return [raw[a:b] for a, b in itertools.pairwise(edges) if a != b]
-
-
-SPLITS = [whole, byte_by_byte, at_random]
 
 
 def read(pieces: list[bytes], limits: Limits | None = None) -> tuple[list[Request], int | None]:

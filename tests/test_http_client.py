@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -18,6 +17,7 @@ from urllib.parse import urljoin
 
 import httptools
 import pytest
+from certificates import self_signed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import FakeTransport, eventually
@@ -582,28 +582,19 @@ async def test_a_stream_may_come_over_a_unix_socket(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1, signed by itself."""
-    path = tmp_path / "both.pem"
-    key = tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-        f" -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {path}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
-    path.write_text(path.read_text() + key.read_text())
-    return path
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return self_signed(tmp_path, "127.0.0.1")
 
 
 async def test_a_stream_may_come_over_tls_from_a_known_host_only(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(certificate)
+    serving.load_cert_chain(*certificate)
     async with origin(OK + b"Content-Length: 1\r\n\r\nG", tls=serving) as (url, _):
         with pytest.raises(UpstreamError, match="tls: certificate_verify_failed"):
             await follow(url, Tape())
-        trusting = ssl.create_default_context(cafile=str(certificate))
+        trusting = ssl.create_default_context(cafile=str(certificate[0]))
         monkeypatch.setattr(http_client, "_context", trusting)
         tape = Tape()
         stream = await follow(url, tape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from rawstream.records import ListSource
 from rawstream.store import Store
 
 PLAYLIST = b"#EXTM3U\n#EXTINF:-1,One\nhttp://h/1.ts\n"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def add(store: Store, url: str, **more: int) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -21,13 +19,6 @@ class Process:
     def __init__(self, store: Store, config: Config) -> None:
         self.applied: list[Config] = []
         self.settings = LiveSettings(store, config, lambda _was, now: self.applied.append(now))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_a_setting_is_in_force_here_and_elsewhere_until_it_is_taken_back(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
-import random
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from splits import SPLITS, at_random
 
 from rawstream.acelink import Link
 from rawstream.errors import FormatError
@@ -32,23 +31,6 @@ CORPUS = Path(__file__).parent / "corpus" / "m3u"
 LISTS = sorted(CORPUS.glob("*.m3u"))
 RAW = [path.read_bytes() for path in LISTS]
 SMALL = [raw for raw in RAW if len(raw) < 3000]
-
-
-def whole(raw: bytes) -> list[bytes]:
-    return [raw]
-
-
-def byte_by_byte(raw: bytes) -> list[bytes]:
-    return [raw[i : i + 1] for i in range(len(raw))]
-
-
-def at_random(raw: bytes, seed: int = 7) -> list[bytes]:
-    chance = random.Random(seed)
-    cuts = sorted(chance.randrange(len(raw) + 1) for _ in range(6))
-    return [raw[a:b] for a, b in itertools.pairwise([0, *cuts, len(raw)])]
-
-
-SPLITS = [whole, byte_by_byte, at_random]
 
 
 def read(pieces: list[bytes], **settings: Any) -> tuple[list[Entry], Ending]:

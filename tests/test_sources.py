@@ -100,6 +100,23 @@ async def failure(feed: EngineFeed | DirectFeed, patience: tuple[float, float]) 
     return caught.value
 
 
+@asynccontextmanager
+async def raw_feed(**answers: Any) -> AsyncIterator[tuple[RawEngine, EngineFeed]]:
+    """A feed of an engine that says what it is told to: `r`, `stat`, `cmd`, and `granted`."""
+    async with RawEngine() as raw:
+        raw.answers = {
+            "/ace/getstream": answers.pop("granted", granted()),
+            "/ace/r": b"",
+            "/ace/cmd": STOPPED,
+            **{f"/ace/{name}": answer for name, answer in answers.items()},
+        }
+        pool = pool_of(raw.url)
+        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+        yield raw, feed
+        await feed.close()
+        await pool.close()
+
+
 # -- an engine's stream --
 
 
@@ -207,63 +224,29 @@ async def test_a_dead_channel_ends_the_wait_though_it_has_peers() -> None:
 
 
 async def test_a_session_the_engine_does_not_know_ends_the_wait_at_once() -> None:
-    async with RawEngine() as raw:
-        raw.answers = {
-            "/ace/getstream": granted(),
-            "/ace/r": b"",
-            "/ace/stat": GONE,
-            "/ace/cmd": GONE,
-        }
-        pool = pool_of(raw.url)
-        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+    async with raw_feed(stat=GONE, cmd=GONE) as (_, feed):
         error = await failure(feed, LONG)
         assert error.reason == "unknown playback session id"
         assert feed.gone
-        await feed.close()
-        await pool.close()
 
 
 async def test_a_session_that_failed_ends_the_wait_in_the_engines_words() -> None:
-    async with RawEngine() as raw:
-        stat = said({"response": {"status": "err", "error_message": "cannot find peers"}})
-        raw.answers = {
-            "/ace/getstream": granted(),
-            "/ace/r": b"",
-            "/ace/stat": stat,
-            "/ace/cmd": STOPPED,
-        }
-        pool = pool_of(raw.url)
-        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+    stat = said({"response": {"status": "err", "error_message": "cannot find peers"}})
+    async with raw_feed(stat=stat) as (_, feed):
         assert (await failure(feed, LONG)).reason == "cannot find peers"
-        await feed.close()
-        await pool.close()
 
 
 async def test_an_encrypted_content_is_named_as_such_when_no_byte_comes() -> None:
-    async with RawEngine() as raw:
-        raw.answers = {
-            "/ace/getstream": granted(is_encrypted=1),
-            "/ace/r": b"",
-            "/ace/cmd": STOPPED,
-        }
-        pool = pool_of(raw.url)
-        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
+    async with raw_feed(granted=granted(is_encrypted=1)) as (_, feed):
         assert "the content is encrypted" in (await failure(feed, SHORT)).reason
-        await feed.close()
-        await pool.close()
 
 
 async def test_a_head_without_a_body_is_let_go_when_the_patience_is_over() -> None:
-    async with RawEngine() as raw:
-        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        raw.answers = {"/ace/getstream": granted(), "/ace/r": head, "/ace/cmd": STOPPED}
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with raw_feed(r=head) as (raw, feed):
         raw.keep_open = {"/ace/r"}
-        pool = pool_of(raw.url)
-        feed = await EngineSource(pool, [ContentRef("infohash", INFOHASH)], QUICK).start(())
         await failure(feed, SHORT)
         await until(lambda: raw.connected == 0, "the reader is gone before the session is")
-        await feed.close()
-        await pool.close()
 
 
 async def test_the_same_url_can_be_opened_again_after_a_cut() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,6 @@ from rawstream.store_accounts import check_name
 ANA = Account(
     0, "ana", "hash", trial=True, expires_at=5, max_connections=3, categories=frozenset({4, 2})
 )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_an_account_comes_back_as_it_was_with_a_token(store: Store) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,6 @@ from rawstream.store import Store
 from rawstream.store_edits import BulkEdit
 from rawstream.store_import import LineupChanges, ListContents
 from rawstream.store_search import ChannelFilter
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def fill(store: Store, count: int, *, position: int | None = None) -> None:

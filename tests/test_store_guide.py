@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from guides import HOUR, NOON, show
 
 from rawstream.epg import GuideChannel, LocalText
@@ -15,13 +11,6 @@ from rawstream.store import Store
 from rawstream.store_guide import _BROADCASTS, read_broadcasts
 
 ONE = GuideChannel("one.it", (LocalText("Uno", "it"), LocalText("One")), ("http://icon",))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def new_list(store: Store, url: str = "http://h/g", priority: int = 100) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +16,6 @@ SOURCES = (
     ChannelSource("content_id", "a" * 40),
     ChannelSource("direct", "http://h/x.ts", headers=(("User-Agent", "Box"),)),
 )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_an_import_is_undone_but_its_ids_are_not_lost(store: Store) -> None:

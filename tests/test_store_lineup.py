@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +15,6 @@ SOURCES = (
     ChannelSource("content_id", "a" * 40),
     ChannelSource("direct", "http://h/x.ts", headers=(("User-Agent", "Box"),)),
 )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_a_channel_comes_back_as_it_was(store: Store) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from certificates import self_signed
 from raw_engine import RawEngine, http
 
 from rawstream import http_client
@@ -169,16 +169,7 @@ async def test_an_error_that_is_shown_has_none_of_the_origins_words() -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for tv.example and its key, made for this test."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN=tv.example -addext subjectAltName=DNS:tv.example -keyout {key} -out {cert}"
-        ).split(),
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return self_signed(tmp_path, "tv.example")
 
 
 @asynccontextmanager
