@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 import harness
 
-from rawstream.mpegts import ContinuityChecker, PacketCutter
+from rawstream.continuity import ContinuityChecker
+from rawstream.mpegts import PacketCutter
 
 TOGETHER_NS = 2_000_000  # pieces of one chunk arrive within that
 READ_BYTES = 188 * 20_000

@@ -12,15 +12,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from rawstream.mpegts import (
-    PACKET_SIZE,
-    PCR_HZ,
-    PCR_WRAP,
-    PcrClock,
-    TsScanner,
-    continuity_counters,
-    discontinuity_packet,
-)
+from rawstream.continuity import continuity_counters, discontinuity_packet
+from rawstream.mpegts import PACKET_SIZE, PCR_HZ, PCR_WRAP, PcrClock, TsScanner
 
 _SLICE_BYTES: Final = 512 * PACKET_SIZE
 # Between the last PCR of a segment and the first of the next; some overlap by a little.

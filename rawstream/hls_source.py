@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from rawstream.engine_client import Engine
-from rawstream.engine_client import Engine
 from rawstream.errors import FormatError, UpstreamError, UpstreamTimeout
 from rawstream.fetch import Fetched, fetch
 from rawstream.hls import (

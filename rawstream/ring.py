@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rawstream.config import Limits
-from rawstream.mpegts import RandomAccessPoint, continuity_counters, discontinuity_packet
+from rawstream.continuity import continuity_counters, discontinuity_packet
+from rawstream.mpegts import RandomAccessPoint
 
 _LOOK_BYTES = 1024 * 1024  # how far around an entry point a jump looks for each PID's counter
 

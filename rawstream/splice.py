@@ -29,6 +29,7 @@ from enum import Enum
 from itertools import compress
 from typing import Final, NamedTuple
 
+from rawstream.continuity import continuity_counters, discontinuity_packet
 from rawstream.mpegts import (
     NULL_PID,
     PACKET_SIZE,
@@ -38,8 +39,6 @@ from rawstream.mpegts import (
     PacketCutter,
     RandomAccessPoint,
     TsScanner,
-    continuity_counters,
-    discontinuity_packet,
     find_packet,
 )
 from rawstream.psi import PAT_TABLE_ID, PMT_TABLE_ID, ProgramMap, TableReader

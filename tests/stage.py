@@ -14,9 +14,10 @@ from ts_clips import decode
 
 from rawstream.channels import ChannelSnapshot
 from rawstream.config import Config, Limits, Timeouts
+from rawstream.continuity import ContinuityChecker
 from rawstream.http_client import BodyStream, ClientResponse, Ending, open_stream, request
 from rawstream.hub import HubSnapshot
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.restamp import pes_timestamps
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 from rawstream.workers import Worker

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sim_client import decode
 
 from rawstream.broadcast import Broadcast
+from rawstream.continuity import ContinuityChecker
 from rawstream.errors import FormatError
-from rawstream.mpegts import PACKET_SIZE, PTS_WRAP, ContinuityChecker, TsScanner
+from rawstream.mpegts import PACKET_SIZE, PTS_WRAP, TsScanner
 from rawstream.restamp import pes_timestamps
 
 CLIPS = sorted((Path(__file__).parent.parent / "rawstream" / "clips").glob("*.ts"))

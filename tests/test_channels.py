@@ -12,11 +12,12 @@ from stage import Player, Stage, quick_contents, stage, until, whole_units
 from ts_clips import decode
 
 from rawstream.config import Timeouts
+from rawstream.continuity import ContinuityChecker
 from rawstream.engine_answers import Granted
 from rawstream.engine_client import ContentRef, Engine
 from rawstream.errors import UpstreamError
 from rawstream.http_client import Ending
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.simulator import PREMIUM, dead_content, vod_content
 
 MUCH = 400_000  # bytes: some seconds of a bundled clip

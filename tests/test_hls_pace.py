@@ -8,8 +8,9 @@ import pytest
 from hls_origin import clip_at, counted_anew
 
 from rawstream.broadcast import Broadcast
+from rawstream.continuity import ContinuityChecker
 from rawstream.hls_pace import Pace, SegmentReader, Told
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.restamp import Restamper
 
 

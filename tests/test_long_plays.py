@@ -13,7 +13,7 @@ from stage import stage, until
 from test_stalled_viewers import Laggard, place_of
 
 from rawstream.config import Timeouts
-from rawstream.mpegts import ContinuityChecker
+from rawstream.continuity import ContinuityChecker
 from rawstream.simulator import bundled_contents
 from rawstream.viewer import Place
 

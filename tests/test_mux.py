@@ -10,7 +10,8 @@ import pytest
 from ts_clips import clip, decode, key_pictures
 
 from rawstream.config import Limits
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.continuity import ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.mux import Mux, batch_windows
 from rawstream.viewer import Place, Viewer
 

@@ -20,11 +20,11 @@ from ts_clips import (
     unit,
 )
 
+from rawstream.continuity import ContinuityChecker
 from rawstream.mpegts import (
     PACKET_SIZE,
     PCR_WRAP,
     PTS_WRAP,
-    ContinuityChecker,
     PcrClock,
     TsScanner,
     null_packet,

@@ -6,7 +6,8 @@ import pytest
 from ts_clips import packet
 
 from rawstream.config import Limits
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker, RandomAccessPoint
+from rawstream.continuity import ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE, RandomAccessPoint
 from rawstream.ring import EntryPoint, Ring
 
 TABLES = packet(0, b"\0", cc=5) + packet(0x100, b"\0", cc=7)

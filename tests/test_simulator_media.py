@@ -12,7 +12,8 @@ import pytest
 from sim_client import Stream, asked, decode, get, opened, playing, running, start, until
 
 from rawstream.broadcast import Broadcast
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker, PacketCutter, TsScanner
+from rawstream.continuity import ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE, PacketCutter, TsScanner
 from rawstream.restamp import pes_timestamps
 from rawstream.simulator import SimContent, bundled_contents, vod_content
 from rawstream.simulator_media import byte_range

@@ -30,11 +30,11 @@ from ts_clips import (
 )
 
 from rawstream.broadcast import Broadcast
+from rawstream.continuity import ContinuityChecker
 from rawstream.mpegts import (
     PACKET_SIZE,
     PTS_HZ,
     PTS_WRAP,
-    ContinuityChecker,
     PacketCutter,
     ProgramMap,
     TsScanner,

@@ -18,7 +18,8 @@ from stage import Player, Stage, pid_of, quick_contents, stage, until, whole_uni
 from ts_clips import decode
 
 from rawstream.config import Limits, Timeouts
-from rawstream.mpegts import PACKET_SIZE, ContinuityChecker
+from rawstream.continuity import ContinuityChecker
+from rawstream.mpegts import PACKET_SIZE
 from rawstream.simulator import SimContent
 from rawstream.viewer import Place
 
