@@ -28,8 +28,9 @@ from typing import NamedTuple
 
 import harness
 
+from rawstream.list_entries import read_list
 from rawstream.passwords import Passwords
-from rawstream.playlist_import import import_playlist, read_list
+from rawstream.playlist_import import import_playlist
 from rawstream.records import Account, ListSource
 from rawstream.store import Store
 

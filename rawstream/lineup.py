@@ -25,14 +25,9 @@ from rawstream.errors import FormatError, StateError, UpstreamError
 from rawstream.fetch import Fetched, fetch
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.guide_import import GuideReport, import_guide, rematch, try_guide
+from rawstream.list_entries import Listed, read_list
 from rawstream.m3u import Ending
-from rawstream.playlist_import import (
-    ImportReport,
-    Listed,
-    import_playlist,
-    read_list,
-    try_playlist,
-)
+from rawstream.playlist_import import ImportReport, import_playlist, try_playlist
 from rawstream.records import ListKind, ListSource
 from rawstream.store import Store
 from rawstream.store_lineup import read_names

@@ -1,13 +1,7 @@
 """A channel list into the line-up, so that nothing is lost and ids stay (design §6, issue texts).
 
-Owns: which entry is which channel of before, what an import adds, changes and misses, its report.
-Must not know: where a list comes from, when it is read again, how rows are kept.
-
-An entry is looked for by what it had when it was seen last, the surest first: all of it; its
-AceStream content or URL; its guide id with its name; its name with its group. Of entries that are
-one channel any may be the one that is known. A key finds a channel only where it is one entry's and
-one channel's alone, so that several ids of one name stay several channels whatever order they come
-in.
+Owns: what an import adds, changes and misses, its report. Must not know: where a list comes from,
+when it is read again, which entry is which channel (`list_entries`), how rows are kept.
 
 Long lists are planned in a thread and in little memory: of an entry only what becomes part of a
 channel, of the line-up a row at a time.
@@ -22,24 +16,28 @@ import re
 import time
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
-from rawstream.acelink import Kind
-from rawstream.film_names import Film, film_of
-from rawstream.m3u import Ending, Entry, LineWarning, M3uReader
+from rawstream.film_names import Film
+from rawstream.list_entries import (
+    Listed,
+    distinct,
+    entry_identity,
+    link_key,
+    matched_channels,
+    merged,
+)
+from rawstream.m3u import Ending, LineWarning
 from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.store import Store
 from rawstream.store_import import LineupChanges, ListContents, preview
-from rawstream.textlines import TEXT_LIMIT_BYTES
 
 _DAY_SECONDS: Final = 86_400
 _SHOWN: Final = 20  # names per kind of change in a report
 _WHOLE_SHARE: Final = 0.9  # of the entries of last time, for a list whose end nobody announced
-_HTTP: Final = ("http://", "https://")
 # Whole words, in the spelling that `_plain` leaves. "Adult Swim" is a channel for everybody.
 _ADULT: Final = re.compile(
     r"(?<![a-z0-9])(?:18 ?\+|\+ ?18|x ?x ?x|xxx[0-9]*|adults?(?! swim)|adult[aio]s?|adultes?"
@@ -55,24 +53,6 @@ _NO_FILM: Final[Mapping[str, Any]] = {
     "episode": 0,
 }
 _KINDS: Final = ("added", "changed", "moved", "stale", "returned", "retired")
-
-
-class Listed(NamedTuple):
-    """What of an entry becomes part of a channel. `kind`, `value`: its link. `film`: None for what
-    is live.
-    """
-
-    name: str
-    kind: Kind
-    value: str
-    headers: tuple[tuple[str, str], ...]
-    groups: tuple[str, ...]
-    guide_id: str
-    guide_name: str
-    logo: str
-    number: str
-    radio: bool
-    film: Film | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +112,6 @@ class Plan:
     names: Mapping[str, Sequence[str]]
 
 
-def read_list(
-    pieces: Iterable[bytes],
-    *,
-    base_url: str = "",
-    charset: str = "",
-    limit_bytes: int = TEXT_LIMIT_BYTES,
-) -> tuple[list[Listed], Ending]:
-    """All entries that can be played. Blocks for seconds on a long list: for a thread.
-
-    Raises FormatError: no list, unpacks to more than `limit_bytes`, badly packed.
-    """
-    reader = M3uReader(base_url=base_url, charset=charset, list_limit_bytes=limit_bytes)
-    groups: dict[tuple[str, ...], tuple[str, ...]] = {}
-    entries: list[Listed] = []
-    for piece in pieces:
-        entries += [_listed(entry, groups) for entry in reader.feed(piece)]
-    ending = reader.finish()
-    if ending.last is not None:
-        entries.append(_listed(ending.last, groups))
-    return entries, ending
-
-
 def plan(
     there: ListContents,
     entries: Sequence[Listed],
@@ -166,10 +124,10 @@ def plan(
 
     `complete`: what is not in `entries` is really missing; without it nothing becomes stale.
     """
-    wanted = list(_distinct(entries))
-    groups = _merged(wanted) if source.merge_names else [(entry,) for entry in wanted]
+    wanted = list(distinct(entries))
+    groups = merged(wanted) if source.merge_names else [(entry,) for entry in wanted]
     shelves = _Shelves(_Categories(there), _Series(there, groups))
-    places = {channel_id: place for place, channel_id in _matched(there, groups).items()}
+    places = {channel_id: place for place, channel_id in matched_channels(there, groups).items()}
     changed: list[Channel] = []
     moved, stale, returned, retired = [], [], [], []
     names: dict[str, list[str]] = defaultdict(list)
@@ -373,7 +331,7 @@ class _Shelves(NamedTuple):
     series: Mapping[str, int]
 
 
-# -- entries --
+# -- groups --
 
 
 def is_adult(name: str) -> bool:
@@ -385,136 +343,6 @@ def _plain(name: str) -> str:
     """Lower case, no accents, a blank for an underscore."""
     split = unicodedata.normalize("NFKD", name.casefold())
     return "".join(one for one in split if not unicodedata.combining(one)).replace("_", " ")
-
-
-def _listed(entry: Entry, groups: dict[tuple[str, ...], tuple[str, ...]]) -> Listed:
-    """`groups`: those seen so far, kept once."""
-    logo = entry.tvg_logo
-    return Listed(
-        entry.name,
-        entry.link.kind,
-        entry.link.value,
-        entry.headers,
-        groups.setdefault(entry.groups, entry.groups),
-        entry.tvg_id,
-        entry.name if entry.tvg_name == entry.name else entry.tvg_name,
-        logo if logo[:8].lower().startswith(_HTTP) else "",
-        entry.number,
-        entry.radio,
-        film_of(entry),
-    )
-
-
-def _distinct(entries: Sequence[Listed]) -> Iterable[Listed]:
-    """One entry per content or URL; the first with it counts."""
-    found: dict[str, Listed] = {}
-    for entry in entries:
-        found.setdefault(_link_key(entry.kind, entry.value), entry)
-    return found.values()
-
-
-def _merged(entries: Sequence[Listed]) -> list[tuple[Listed, ...]]:
-    groups: dict[tuple[str, str], list[Listed]] = defaultdict(list)
-    for entry in entries:
-        kind = entry.film.kind if entry.film is not None else ""
-        groups[kind, _normalised(entry.name)].append(entry)
-    return [tuple(group) for group in groups.values()]
-
-
-# -- which entry is which channel --
-
-
-def _normalised(name: str) -> str:
-    return " ".join(name.casefold().split())
-
-
-def _link_key(kind: str, value: str) -> str:
-    if kind in ("content_id", "infohash", "unknown"):
-        kind = "ace"
-    return f"{'direct' if kind == 'hls' else kind}:{value}"
-
-
-def _keys(entry: Listed) -> tuple[str, str, str]:
-    name = _normalised(entry.name)
-    group = entry.groups[0] if entry.groups else ""
-    return (
-        _link_key(entry.kind, entry.value),
-        f"{entry.guide_id}\t{name}" if entry.guide_id else "",
-        f"{name}\t{group}",
-    )
-
-
-def identity_of(kind: str, value: str, name: str, guide_id: str, group: str) -> str:
-    """The identity under which a list finds a channel that did not come from it."""
-    entry = Listed(name, cast(Kind, kind), value, (), (group,), guide_id, "", "", "", False)
-    return _identity(entry)
-
-
-def _identity(entry: Listed) -> str:
-    return "\n".join(_keys(entry))
-
-
-def _kept_keys(identity: str) -> tuple[str, str, str]:
-    keys = identity.split("\n")
-    return (keys[0], keys[1], keys[2]) if len(keys) == 3 else (identity, "", "")
-
-
-def _matched(there: ListContents, groups: Sequence[Sequence[Listed]]) -> dict[int, int]:
-    """By place in `groups` the id of the channel it is, by the surest key that only the two
-    have.
-    """
-
-    def links(own: bool) -> Iterator[tuple[int, str]]:
-        for channel_id, kind, value in there.brought(own=own):
-            yield channel_id, _link_key(kind, value)
-
-    def kept(level: int, own: bool) -> Iterator[tuple[int, str]]:
-        for channel_id, identity in there.identities(own=own):
-            yield channel_id, _kept_keys(identity)[level]
-
-    looks: tuple[tuple[Callable[[Listed], str], Callable[[bool], Iterator[tuple[int, str]]]], ...]
-    looks = (
-        (_identity, lambda own: there.identities(own=own)),
-        (lambda entry: _keys(entry)[0], lambda own: kept(0, own)),
-        (lambda entry: _keys(entry)[0], links),
-        (lambda entry: _keys(entry)[1], lambda own: kept(1, own)),
-        (lambda entry: _keys(entry)[2], lambda own: kept(2, own)),
-    )
-    found: dict[int, int] = {}
-    matched: set[int] = set()
-    # a removed list may have left the same channels: those stand back behind the list's own
-    for (key_of, known), own in product(looks, (True, False)):
-        if len(found) == len(groups):
-            break
-        theirs = _owners(
-            (channel_id, key) for channel_id, key in known(own) if channel_id not in matched
-        )
-        if not theirs:
-            continue
-        ours = _owners(
-            (place, key_of(entry))
-            for place, group in enumerate(groups)
-            if place not in found
-            for entry in group
-        )
-        for key, place in ours.items():
-            channel_id = theirs.get(key)
-            if channel_id is None or place is None or place in found or channel_id in matched:
-                continue
-            found[place] = channel_id
-            matched.add(channel_id)
-    return found
-
-
-def _owners(pairs: Iterable[tuple[int, str]]) -> dict[int, int | None]:
-    """By key who has it, None where several have. Keys are hashed: of a long list there are many
-    megabytes of them, and no two in all lists of the world share 64 bits.
-    """
-    owners: dict[int, int | None] = {}
-    for owner, key in pairs:
-        if key and owners.setdefault(hash(key), owner) != owner:
-            owners[hash(key)] = None
-    return owners
 
 
 # -- what a channel becomes --
@@ -539,7 +367,7 @@ def _values(
         "guide_name": entry.guide_name,
         "radio": entry.radio,
         "sources": _sources(group, list_id, before.sources if before is not None else ()),
-        "identity": _identity(entry),
+        "identity": entry_identity(entry),
         "playlist_id": list_id,
     }
     if "categories" not in edited:
@@ -593,11 +421,11 @@ def _sources(
     ]
     ranks = [rank for rank, one in enumerate(before) if one.playlist_id == list_id]
     first = ranks[0] if ranks else 0
-    keys = {_link_key(one.kind, one.value) for one in listed}
+    keys = {link_key(one.kind, one.value) for one in listed}
     others = [
         (rank, one)
         for rank, one in enumerate(before)
-        if one.playlist_id != list_id and _link_key(one.kind, one.value) not in keys
+        if one.playlist_id != list_id and link_key(one.kind, one.value) not in keys
     ]
     return (
         *(one for rank, one in others if rank < first),

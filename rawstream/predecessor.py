@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from rawstream.acelink import read_link
 from rawstream.errors import ConfigError, FormatError, StateError
-from rawstream.playlist_import import identity_of
+from rawstream.list_entries import identity_of
 from rawstream.records import Account, Channel, ChannelSource, ListKind, ListSource
 from rawstream.store import Store
 

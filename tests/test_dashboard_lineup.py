@@ -13,7 +13,8 @@ from playwright.async_api import Browser, expect
 from stage import Stage
 from test_dashboard import DESK, EVIL, PHONE, Operator, at, browser, first_password, made, operator
 
-from rawstream.playlist_import import import_playlist, read_list
+from rawstream.list_entries import read_list
+from rawstream.playlist_import import import_playlist
 from rawstream.records import ListSource
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]

@@ -19,7 +19,7 @@ from certificates import self_signed
 from rawstream.errors import StateError, UpstreamError
 from rawstream.fetch import Fetched, fetch
 from rawstream.fetch_policy import FetchPolicy
-from rawstream.playlist_import import read_list
+from rawstream.list_entries import read_list
 
 SECRET = "pass-word-in-a-url"
 

@@ -77,6 +77,7 @@ ORDER = (
     "store_accounts",
     "store_credentials",
     "store",
+    "list_entries",
     "playlist_import",
     "predecessor",
     "guide_import",

@@ -11,16 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rawstream import playlist_import
+from rawstream import list_entries
 from rawstream.database import FILE_NAME
+from rawstream.list_entries import read_list
 from rawstream.m3u import NotAList
-from rawstream.playlist_import import (
-    ImportReport,
-    import_playlist,
-    is_adult,
-    read_list,
-    try_playlist,
-)
+from rawstream.playlist_import import ImportReport, import_playlist, is_adult, try_playlist
 from rawstream.records import Channel, ChannelSource, FilmFacts, ListSource
 from rawstream.store import Store
 
@@ -358,7 +353,7 @@ async def test_what_came_as_a_channel_becomes_a_film_under_its_id(
     importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(playlist_import, "film_of", lambda _entry: None)  # a version before films
+        patch.setattr(list_entries, "film_of", lambda _entry: None)  # a version before films
         await importer.take(FILMS)
     before = await importer.store.lineup.channels()
     assert {channel.kind for channel in before} == {"live"}

@@ -11,8 +11,9 @@ import bcrypt
 import pytest
 
 from rawstream.errors import StateError
+from rawstream.list_entries import read_list
 from rawstream.passwords import Passwords
-from rawstream.playlist_import import import_playlist, read_list
+from rawstream.playlist_import import import_playlist
 from rawstream.predecessor import EXTRA_PORT, import_predecessor
 from rawstream.records import Account
 from rawstream.store import Store

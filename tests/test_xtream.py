@@ -17,7 +17,7 @@ from guides import HOUR, add_guide, guide, show
 
 from rawstream.catalogue import UNSORTED, Catalogue
 from rawstream.errors import ViewerError
-from rawstream.playlist_import import read_list
+from rawstream.list_entries import read_list
 from rawstream.records import Category, Channel, FilmFacts, Series
 from rawstream.xtream import Login
 
