@@ -361,7 +361,7 @@ class EngineSimulator(Playback):
             text = f"{callback}({json.dumps(answer.body)});"
             connection.respond(200, text.encode(), "application/javascript")
         else:
-            self._json(connection, answer.body)
+            self._answers.json(connection, answer.body)
 
     # -- control calls, ours --
 
@@ -371,7 +371,7 @@ class EngineSimulator(Playback):
         except (ValueError, TypeError, KeyError) as error:
             connection.respond(400, json.dumps({"error": str(error)}).encode(), JSON_TYPE)
             return
-        self._json(connection, body)
+        self._answers.json(connection, body)
 
     async def _controlled(self, parts: tuple[str, ...], query: dict[str, str]) -> Json:
         name = query.pop("content", "")

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from rawstream.broadcast import Broadcast
+from rawstream.simulator_answers import Answers
 from rawstream.simulator_contents import (
     LOAD_FAILED,
-    MOD_DETECTED,
-    PREMIUM,
     UNKNOWN_SESSION,
     Counters,
-    Fault,
     Faults,
     SimContent,
 )
-from rawstream.simulator_http import HTML_TYPE, JSON_TYPE, SimConnection, SimRequest
+from rawstream.simulator_http import SimConnection, SimRequest
 from rawstream.simulator_media import LiveReader, send_film
 from rawstream.simulator_sessions import LOOK_SECONDS, Json, Session, Station
 
@@ -38,8 +34,6 @@ REFUSING = ("error", "status", "html_500", "empty_500")  # start faults that mak
 ENDED_TOKENS = 1000  # remembered, to tell "superseded" from "stopped" afterwards
 HLS_WINDOW = 15  # segments in a list, 13 to 17 seen (§2.5)
 HLS_TYPE = "application/vnd.apple.mpegurl"
-NO_RESOURCE = "Internal Server Error, couldn't find resource"
-HTML_500 = b"<html><body><h1>500 Internal Server Error</h1></body></html>"
 
 # The engine's own delays in seconds, scaled by `latency` (§1.4, §2.3).
 START_DELAY = 0.1
@@ -88,6 +82,7 @@ class Playback:
         self.hls_first_missing = hls_first_missing
         self.hang_on_stop = hang_on_stop
         self.refusal = refusal
+        self._answers = Answers(lambda: f"{self.host}:{self.port}")
         # what is going on
         self.engine_fault = "ok"
         self.faults = Faults()  # of the services, where="api"
@@ -171,70 +166,9 @@ class Playback:
             if fault.seconds and fault.kind != "hang":
                 await asyncio.sleep(fault.seconds)
             if fault.kind != "delay":
-                await self._spoil(connection, request, fault, answer)
+                await self._answers.spoil(connection, request, fault, answer)
                 return True
         return False
-
-    async def _spoil(
-        self, connection: SimConnection, request: SimRequest, fault: Fault, answer: Json | None
-    ) -> None:
-        right: Json = answer if answer is not None else {"response": "ok", "error": None}
-        match fault.kind:
-            case "status":
-                connection.respond(fault.status, fault.text.encode())
-            case "html_500":
-                connection.respond(500, HTML_500, HTML_TYPE)
-            case "empty_500":
-                connection.respond(500)
-            case "half_body":
-                connection.half_body(json.dumps(right).encode(), JSON_TYPE)
-            case "malformed":
-                connection.malformed()
-            case "reset":
-                connection.reset()
-            case "close":
-                connection.close()
-            case "hang":
-                await connection.closed.wait()
-            case "error":
-                extra: Json = {}
-                if fault.option:
-                    extra["extra_data"] = {"reason": "missing_option", "option": fault.option}
-                words = fault.text or LOAD_FAILED
-                self._refuse(connection, request, words, extra)
-            case "odd_types":
-                connection.respond(200, json.dumps(_odd(right)).encode(), JSON_TYPE)
-            case "string_response":
-                text = json.dumps({"response": json.dumps(right.get("response")), "error": None})
-                connection.respond(200, text.encode(), JSON_TYPE)
-            case "empty_response":
-                connection.respond(200, b'{"response": {}, "error": null}', JSON_TYPE)
-            case "huge":
-                padded = {**right, "padding": "x" * 2_000_000}
-                connection.respond(200, json.dumps(padded).encode(), JSON_TYPE)
-            case "foreign_redirect":
-                connection.redirect(fault.text)
-            case "redirect_loop":
-                connection.redirect(self._absolute(request, request.target))
-
-    def _json(self, connection: SimConnection, body: Json) -> None:
-        connection.respond(200, json.dumps(body).encode(), JSON_TYPE)
-
-    def _refuse(
-        self, connection: SimConnection, request: SimRequest, words: str, extra: Json | None = None
-    ) -> None:
-        """An error in the form the request asked for (§1.4)."""
-        start = request.segments[-1] in ("getstream", "manifest.m3u8")
-        if not start or request.query.get("format") == "json":
-            self._json(connection, {"response": None, "error": words, **(extra or {})})
-        elif words in (PREMIUM, MOD_DETECTED):
-            connection.respond(200, words.encode())
-        else:
-            connection.respond(500, NO_RESOURCE.encode())
-
-    def _absolute(self, request: SimRequest, path: str) -> str:
-        """The engine echoes the Host header, even where that leads nowhere (§1.3)."""
-        return f"http://{request.headers.get('host', f'{self.host}:{self.port}')}{path}"
 
     # -- start (§1) --
 
@@ -273,11 +207,11 @@ class Playback:
             return
         self._count(station, "getstream_calls")
         if self.refusal:
-            self._refuse(connection, request, self.refusal)
+            self._answers.refuse(connection, request, self.refusal)
             return
         if station is None:
             await asyncio.sleep(unknown_delay * self.latency)
-            self._refuse(connection, request, LOAD_FAILED)
+            self._answers.refuse(connection, request, LOAD_FAILED)
             return
         if hls and len(station.content.files) > 1 and "_idx" not in query:
             self._file_list(connection, request, station)
@@ -293,12 +227,12 @@ class Playback:
             if not await self._loaded(session):
                 connection.close()
             elif not await self._spoilt(connection, request, station, "start"):
-                connection.redirect(self._absolute(request, playback))
+                connection.redirect(self._answers.absolute(request, playback))
             return
         response: Json = {
-            "playback_url": self._absolute(request, playback),
-            "stat_url": self._absolute(request, f"/ace/stat/{path}"),
-            "command_url": self._absolute(request, f"/ace/cmd/{path}"),
+            "playback_url": self._answers.absolute(request, playback),
+            "stat_url": self._answers.absolute(request, f"/ace/stat/{path}"),
+            "command_url": self._answers.absolute(request, f"/ace/cmd/{path}"),
             "infohash": station.content.infohash,
             "playback_session_id": session.session_id,
             "is_live": int(station.content.live),
@@ -306,10 +240,10 @@ class Playback:
             "client_session_id": session.client_session_id,
         }
         if request.flag("use_api_events"):
-            response["event_url"] = self._absolute(request, f"/ace/event/{path}")
+            response["event_url"] = self._answers.absolute(request, f"/ace/event/{path}")
         answer = {"response": response, "error": None}
         if not await self._spoilt(connection, request, station, "start", answer):
-            self._json(connection, answer)
+            self._answers.json(connection, answer)
 
     def _open(self, station: Station, request: SimRequest, *, hls: bool) -> Session:
         """Make a session; those it does not go together with end (§1.5).
@@ -409,10 +343,10 @@ class Playback:
         if station.content.redirects == 0:
             await self._media(connection, request, session)
         elif hop + 1 < station.content.redirects:
-            connection.redirect(self._absolute(request, f"{request.path}?hop={hop + 1}"))
+            connection.redirect(self._answers.absolute(request, f"{request.path}?hop={hop + 1}"))
         else:
             path = f"/content/{station.content.infohash}/{session.key}"
-            connection.redirect(self._absolute(request, path))
+            connection.redirect(self._answers.absolute(request, path))
 
     async def _content(self, connection: SimConnection, request: SimRequest) -> None:
         session = self._keys.get(request.segments[2])
@@ -510,7 +444,7 @@ class Playback:
         lines.append(f"#EXT-X-MEDIA-SEQUENCE:{numbers[0] if numbers else 0}")
         for number, seconds in zip(numbers, durations, strict=True):
             address = f"/ace/c/{station.content.infohash}/{number}.ts"
-            lines += [f"#EXTINF:{seconds:.3f},", self._absolute(request, address)]
+            lines += [f"#EXTINF:{seconds:.3f},", self._answers.absolute(request, address)]
         if not station.content.live:
             lines.append("#EXT-X-ENDLIST")
         connection.respond(200, "\n".join([*lines, ""]).encode(), HLS_TYPE)
@@ -543,7 +477,7 @@ class Playback:
         lines = ["#EXTM3U"]
         for index, name in enumerate(station.content.files):
             address = f"/ace/manifest.m3u8?infohash={station.content.infohash}&_idx={index}"
-            lines += [f"#EXTINF:-1,{name}", self._absolute(request, address)]
+            lines += [f"#EXTINF:-1,{name}", self._answers.absolute(request, address)]
         connection.respond(200, "\n".join([*lines, ""]).encode(), "audio/x-mpegurl")
 
     # -- stat, command, event (§3, §4) --
@@ -552,7 +486,7 @@ class Playback:
         session = self._session(request)
         if session is None:
             self.counters.stat_polls += 1
-            self._json(connection, {"response": None, "error": UNKNOWN_SESSION})
+            self._answers.json(connection, {"response": None, "error": UNKNOWN_SESSION})
             return
         station = session.station
         self._count(station, "stat_polls")
@@ -561,7 +495,7 @@ class Playback:
         newest = station.sessions[-1]  # in shared mode every token tells of the newest (§1.5)
         answer: Json = {"response": newest.stat(self._now(), time.time()), "error": None}
         if not await self._spoilt(connection, request, station, "stat", answer):
-            self._json(connection, answer)
+            self._answers.json(connection, answer)
 
     async def _command(self, connection: SimConnection, request: SimRequest) -> None:
         method = request.query.get("method", "")
@@ -571,7 +505,7 @@ class Playback:
             return
         if session is None:
             self.counters.unknown_stops += method == "stop"
-            self._json(connection, {"response": None, "error": UNKNOWN_SESSION})
+            self._answers.json(connection, {"response": None, "error": UNKNOWN_SESSION})
             return
         station = session.station
         second = request.query.get("api_version") == "2"
@@ -582,7 +516,7 @@ class Playback:
                 if await self._spoilt(connection, request, station, "stop", answer):
                     return
                 if session.ended:
-                    self._json(connection, {"response": None, "error": UNKNOWN_SESSION})
+                    self._answers.json(connection, {"response": None, "error": UNKNOWN_SESSION})
                     return
                 self._count(station, "stops")
                 for each in list(station.sessions):  # a stop through any token ends them all (§1.5)
@@ -596,13 +530,13 @@ class Playback:
                 pass
             case _:
                 answer = {"response": None, "error": "unknown method"}
-        self._json(connection, answer)
+        self._answers.json(connection, answer)
 
     async def _event(self, connection: SimConnection, request: SimRequest) -> None:
         """Long-poll: the next event, or nothing after event_poll_seconds."""
         session = self._session(request)
         if session is None:
-            self._json(connection, {"response": None, "error": UNKNOWN_SESSION})
+            self._answers.json(connection, {"response": None, "error": UNKNOWN_SESSION})
             return
         self._count(session.station, "event_polls")
         if await self._spoilt(connection, request, session.station, "event"):
@@ -615,18 +549,7 @@ class Playback:
             except TimeoutError:
                 break
         if session.ended:
-            self._json(connection, {"response": None, "error": UNKNOWN_SESSION})
+            self._answers.json(connection, {"response": None, "error": UNKNOWN_SESSION})
         else:
             event = session.events.popleft() if session.events else {}
-            self._json(connection, {"response": event, "error": None})
-
-
-def _odd(value: Any) -> Any:
-    """The same values in the types that builds in the field have been seen to use (§8.2)."""
-    if isinstance(value, dict):
-        return {**{key: _odd(each) for key, each in value.items()}, "x_unknown": [None]}
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return float(value) if value in (0, 1) else str(value)
-    return value
+            self._answers.json(connection, {"response": event, "error": None})

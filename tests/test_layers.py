@@ -166,6 +166,7 @@ ORDER = (
     "simulator_contents",
     "simulator_http",
     "simulator_sessions",
+    "simulator_answers",
     "simulator_media",
     "simulator_playback",
     "simulator_services",
