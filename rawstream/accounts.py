@@ -23,8 +23,8 @@ from rawstream.leases import Lease, PlayerKey
 from rawstream.limit_policy import LimitPolicy
 from rawstream.login_guard import Attempt, LoginGuard, Place
 from rawstream.passwords import Passwords
-from rawstream.plays import Plays
 from rawstream.records import Account
+from rawstream.sittings import Sittings
 
 
 class AccountSource(Protocol):
@@ -63,7 +63,7 @@ class Accounts:
         self._guard = LoginGuard(
             passwords, config, clock, passed=self._logged_in, failed=self._login_failed
         )
-        self._plays = Plays(lambda kind, **fields: self.on_activity(kind, **fields))
+        self._sittings = Sittings(lambda kind, **fields: self.on_activity(kind, **fields))
         # -- accounts --
         self._by_name: dict[str, Account] = {}
         self._by_id: dict[int, Account] = {}
@@ -233,15 +233,15 @@ class Accounts:
 
     def began(self, lease: Lease) -> None:
         """For the lease: its player gets bytes."""
-        self._plays.began(lease)
+        self._sittings.began(lease)
 
     def settle(self, now: float) -> None:
         """Tell of the films that were left a while before `now`."""
-        self._plays.settle(now)
+        self._sittings.settle(now)
 
     def forget(self, lease: Lease, sent: int) -> None:
         """For the lease: it is over."""
-        self._plays.ended(lease, sent, self._clock())
+        self._sittings.ended(lease, sent, self._clock())
         if sent:
             account_id = lease.key.account_id
             self._bytes[account_id] = self._bytes.get(account_id, 0) + sent

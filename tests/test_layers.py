@@ -115,7 +115,7 @@ ORDER = (
     "leases",
     "limit_policy",
     "login_guard",
-    "plays",
+    "sittings",
     "accounts",
     "operators",
     "books",

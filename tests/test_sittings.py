@@ -1,4 +1,4 @@
-"""What is told of who watched what: a film is one play, however often its player seeks."""
+"""What is told of who watched what: a film is one sitting, however often its player seeks."""
 
 from __future__ import annotations
 

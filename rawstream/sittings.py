@@ -1,4 +1,4 @@
-"""What is told of who watched what: when somebody began, and how much it was when he left.
+"""Who sat before what: told when a player begins, and how much it was when he has left.
 
 Owns: that a player who seeks in a film, which is a stream for each place, is told of once. Must not
 know: where it is told, how many may watch.
@@ -14,7 +14,7 @@ from rawstream.leases import Lease, PlayerKey
 _SITTING_SECONDS: Final = 15.0  # a player who opens the same film again before has sought in it
 
 
-class _Sitting:
+class _FilmSitting:
     """One player on one film: a row of streams, one for each place he seeks to."""
 
     __slots__ = ("lease", "left_at", "sent", "streams")
@@ -26,20 +26,20 @@ class _Sitting:
         self.left_at = 0.0
 
 
-class Plays:
+class Sittings:
     """Those of one process. `tell`: takes a kind of `records.Activity`, and its fields by name."""
 
     def __init__(self, tell: Callable[..., None]) -> None:
         self._told = tell
-        self._sittings: dict[tuple[PlayerKey, str], _Sitting] = {}
+        self._films: dict[tuple[PlayerKey, str], _FilmSitting] = {}
 
     def began(self, lease: Lease) -> None:
         """Its player gets bytes. A seek is no new play."""
         if lease.film:
             place = lease.key, lease.channel
-            sitting = self._sittings.get(place)
+            sitting = self._films.get(place)
             if sitting is None:
-                sitting = self._sittings[place] = _Sitting(lease)
+                sitting = self._films[place] = _FilmSitting(lease)
             sitting.streams += 1
             if sitting.lease is not lease:
                 return
@@ -49,7 +49,7 @@ class Plays:
         """It is over after `sent` bytes. One that never began is not told of."""
         if lease.since is None:
             return
-        sitting = self._sittings.get((lease.key, lease.channel)) if lease.film else None
+        sitting = self._films.get((lease.key, lease.channel)) if lease.film else None
         if sitting is not None:
             sitting.streams -= 1
             sitting.sent += sent
@@ -59,9 +59,9 @@ class Plays:
 
     def settle(self, now: float) -> None:
         """Tell of the films that were left `_SITTING_SECONDS` before `now`."""
-        for place, sitting in list(self._sittings.items()):
+        for place, sitting in list(self._films.items()):
             if not sitting.streams and now - sitting.left_at >= _SITTING_SECONDS:
-                del self._sittings[place]
+                del self._films[place]
                 since = sitting.lease.since or sitting.left_at
                 self._stopped(sitting.lease, sitting.sent, sitting.left_at - since)
 
