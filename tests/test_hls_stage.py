@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import m3u8
 import pytest
 from front_door import front_door
-from stage import PATIENCE_SECONDS, quick_contents, stage, until
+from stage import PATIENCE_SECONDS, Stage, quick_contents, stage, until
 from ts_clips import decode, key_pictures
 
 from rawstream.config import Limits, Timeouts
 from rawstream.http_client import ClientResponse, request
 from rawstream.mpegts import PACKET_SIZE, PTS_HZ
-from rawstream.simulator import bundled_contents, dead_content
+from rawstream.simulator import SimContent, bundled_contents, dead_content
 from rawstream.workers import Worker
 
 
@@ -37,6 +37,12 @@ class HlsPlayer:
         self.headers = [("User-Agent", agent)]
         self.pieces: list[Piece] = []
         self.playlist: Any = None
+
+    @classmethod
+    def of(cls, show: Stage, content: SimContent, agent: str = "box") -> HlsPlayer:
+        """Who watches a content of the engines."""
+        path = f"/ace/manifest.m3u8?id={content.content_id}"
+        return cls(f"http://127.0.0.1:{show.port}", path, agent)
 
     async def get(self, path: str, **more: Any) -> ClientResponse:
         return await request(
@@ -94,9 +100,7 @@ async def test_ts_and_hls_share_one_session_and_are_the_same_packets(tmp_path: P
     async with stage(tmp_path, contents) as show:
         viewer = await show.play(contents[0])
         await viewer.more(200_000)
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(12)
         channel = show.channel()
         assert channel is not None and channel.opens == 1
@@ -125,9 +129,7 @@ async def test_five_minutes_of_segments_are_the_stream_and_last_as_long_as_its_p
     content = bundled_contents()[0]
     async with stage(tmp_path, [content]) as show:
         viewer = await show.play(content)
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={content.content_id}"
-        )
+        watcher = HlsPlayer.of(show, content)
         async with asyncio.timeout(600):
             while sum(piece.seconds for piece in watcher.pieces) < 300:
                 await watcher.step()
@@ -154,9 +156,7 @@ async def test_a_killed_engine_does_not_end_a_playlist(tmp_path: Path, apart: fl
     """Where the next engine repeats the bytes nothing is to be told; another clock is."""
     contents = quick_contents()
     async with stage(tmp_path, contents, engines=2, apart_seconds=apart) as show:
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(6)
         channel = show.channel()
         assert channel is not None
@@ -180,8 +180,7 @@ async def test_a_channel_that_does_not_come_is_refused_in_time(tmp_path: Path) -
     timeouts = Timeouts.for_tests(hls_hold_seconds=0.5)
     content = dead_content()
     async with stage(tmp_path, [content], timeouts=timeouts) as show:
-        path = f"/ace/manifest.m3u8?id={content.content_id}"
-        answer = await HlsPlayer(f"http://127.0.0.1:{show.port}", path).load()
+        answer = await HlsPlayer.of(show, content).load()
         assert answer.status == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.headers["access-control-allow-origin"] == "*"
@@ -190,14 +189,13 @@ async def test_a_channel_that_does_not_come_is_refused_in_time(tmp_path: Path) -
 async def test_who_watches_is_not_refused_because_others_wait(tmp_path: Path) -> None:
     contents = [*quick_contents(), dead_content()]
     async with stage(tmp_path, contents, limits=Limits(held_viewers=1)) as show:
-        base = f"http://127.0.0.1:{show.port}"
-        watcher = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[0].content_id}")
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(2)
-        waiting = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[-1].content_id}", "late")
+        waiting = HlsPlayer.of(show, contents[-1], "late")
         held = asyncio.create_task(waiting.load())
         await until(lambda: show.snapshot.held == 1, "one who waits")
         assert (await watcher.load()).status == 200
-        other = HlsPlayer(base, f"/ace/manifest.m3u8?id={contents[0].content_id}", "other")
+        other = HlsPlayer.of(show, contents[0], "other")
         assert (await other.load()).status == 503
         held.cancel()
 
@@ -207,9 +205,7 @@ async def test_a_packager_that_fails_takes_neither_the_channel_nor_the_next_one_
 ) -> None:
     contents = quick_contents()
     async with stage(tmp_path, contents) as show:
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(3)
         (channel,) = show.worker.hub._channels
         broken = channel.packager
@@ -231,9 +227,7 @@ async def test_one_who_comes_back_by_a_segment_keeps_the_channel(tmp_path: Path)
     contents = quick_contents()
     timeouts = Timeouts.for_tests(linger_seconds=0.5)
     async with stage(tmp_path, contents, timeouts=timeouts) as show:
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(3)
         (channel,) = show.worker.hub._channels
         assert channel.packager is not None
@@ -248,9 +242,7 @@ async def test_the_last_watcher_leaves_by_his_silence(tmp_path: Path) -> None:
     contents = quick_contents()
     timeouts = Timeouts.for_tests(hls_lease_seconds=0.6)
     async with stage(tmp_path, contents, timeouts=timeouts) as show:
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[0].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[0])
         await watcher.until_pieces(3)
         (line, *_) = watcher.playlist.segments
         assert show.state() == "live"
@@ -264,9 +256,7 @@ async def test_a_watcher_who_takes_a_segment_too_slowly_is_aborted(tmp_path: Pat
     contents = quick_contents()
     timeouts = Timeouts.for_tests(hls_send_seconds=0.5)
     async with stage(tmp_path, contents, timeouts=timeouts) as show:
-        watcher = HlsPlayer(
-            f"http://127.0.0.1:{show.port}", f"/ace/manifest.m3u8?id={contents[2].content_id}"
-        )
+        watcher = HlsPlayer.of(show, contents[2])
         await watcher.until_pieces(3)
         line = watcher.playlist.segments[-1]
         reader, writer = await asyncio.open_connection("127.0.0.1", show.port, limit=4096)
