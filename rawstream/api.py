@@ -19,7 +19,7 @@ from rawstream.http1 import Headers, Request, Response
 from rawstream.logins import Doorman
 from rawstream.openapi import document
 from rawstream.operators import Operator, Operators, session_cookie
-from rawstream.rest import JSON, Model, Operation, Resource, problem, problem_of, resources
+from rawstream.rest import JSON, Edit, Model, Operation, Resource, problem, problem_of, resources
 
 _NO_STORE: Headers = (("Cache-Control", "no-store"),)
 UNKNOWN: Final = "log in at /api/v1/session, or show a token (Authorization: Bearer …)"
@@ -42,15 +42,19 @@ class Session(Model):
 
 
 class ApiEndpoints:
-    """The handlers. One per server."""
+    """The handlers. One per server. `note`: told of each edit."""
 
     def __init__(
-        self, operators: Operators, doorman: Doorman, operations: Sequence[Operation]
+        self,
+        operators: Operators,
+        doorman: Doorman,
+        operations: Sequence[Operation],
+        note: Callable[[Edit], None] = lambda _edit: None,
     ) -> None:
         self._operators = operators
         self._doorman = doorman
         self._operations = operations
-        self.resources = resources(operations)
+        self.resources = resources(operations, note)
 
     def handler(
         self, resource: Resource

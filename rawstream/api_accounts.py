@@ -122,6 +122,8 @@ class Kicked(Model):
     streams: int
 
 
+# what changes without an edit
+_VOLATILE: Final = frozenset(("status", "watching", "bytes"))
 # None is a value for these, not "as it is"
 _MAY_BE_NONE: Final = frozenset(("expires_at", "categories"))
 
@@ -140,6 +142,7 @@ class AccountOperations:
 
     def table(self) -> list[Operation]:
         tag, one = "accounts", "/accounts/{id}"
+        edit: dict[str, Any] = {"current": self.read, "volatile": _VOLATILE}
         return [
             Operation(
                 *("GET", "/accounts", self.list, "All accounts", tag),
@@ -154,20 +157,23 @@ class AccountOperations:
                 errors=(409,),
             ),
             Operation(
-                *("GET", one, self.read, "One account", tag), answer=AccountView, tagged=True
+                *("GET", one, self.read, "One account", tag),
+                answer=AccountView,
+                tagged=True,
+                volatile=_VOLATILE,
             ),
             Operation(
                 *("PATCH", one, self.change, "Change an account", tag),
                 body=AccountChange,
                 answer=AccountView,
-                current=self.read,
                 tagged=True,
                 errors=(409,),
+                **edit,
             ),
             Operation(
                 *("DELETE", one, self.remove, "Remove an account", tag),
-                current=self.read,
                 errors=(409,),
+                **edit,
             ),
             Operation(
                 *("GET", f"{one}/urls", self.urls, "Its addresses, by its token", tag),
@@ -177,6 +183,7 @@ class AccountOperations:
                 *("POST", f"{one}/reset", self.reset, "A new password or token", tag),
                 body=Reset,
                 answer=AccountMade,
+                **edit,
             ),
             Operation(*("POST", f"{one}/kick", self.kick, "End its streams", tag), answer=Kicked),
         ]

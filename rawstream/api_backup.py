@@ -17,7 +17,7 @@ from rawstream.connection import Exchange, Sink
 from rawstream.database import backup
 from rawstream.errors import StateError
 from rawstream.http1 import Headers
-from rawstream.rest import Call, Failed, Operation
+from rawstream.rest import Call, Failed, Operation, Raw
 from rawstream.store import Store
 
 _KIND: Final = "application/vnd.sqlite3"
@@ -36,8 +36,7 @@ class BackupOperations:
         return [
             Operation(
                 *("GET", "/backup", self.take, "A copy of the database", "backup"),
-                answer=bytes,
-                raw=_KIND,
+                answer=Raw((_KIND,)),
                 errors=(409,),
                 description="All accounts, channels and lists, with password hashes and tokens: to"
                 " be kept as safe as the original. `rawstream restore` puts it back.",

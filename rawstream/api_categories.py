@@ -142,6 +142,7 @@ class CategoryOperations:
                 *("POST", f"{one}/merge", self.merge, "Make it a part of another", tag),
                 body=Merge,
                 answer=CategoryView,
+                current=self.read,
                 description="Its channels, the accounts that were given it, and the lists that name"
                 " it have the other one then.",
             ),

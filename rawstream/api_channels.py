@@ -304,6 +304,7 @@ class ChannelOperations:
                 *("POST", f"{one}/move", self.move, "Put it before another", tag),
                 body=Move,
                 answer=ChannelView,
+                current=self.read,
             ),
         ]
 

@@ -6,7 +6,7 @@ a change is kept and done (`engine_roster`).
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from rawstream.on_air import EngineView, engine_view
 from rawstream.rest import Call, Model, NotThere, Operation, Page, PageQuery
 
 _TAG: Final = "engines"
+# what changes without an edit
+_VOLATILE: Final = frozenset(
+    ("state", "version", "sessions", "starting", "starts", "failures", "last_error")
+)
 Capacity = Annotated[int, Field(ge=1, le=10_000, description="Channels at a time")]
 Url = Annotated[str, Field(min_length=1, max_length=300, examples=["http://127.0.0.1:6878"])]
 
@@ -52,6 +56,7 @@ class EngineOperations:
     def table(self) -> list[Operation]:
         """All of them."""
         one = "/engines/{id}"
+        edit: dict[str, Any] = {"current": self.engine, "volatile": _VOLATILE}
         return [
             Operation(
                 *("GET", "/engines", self.engines, "The engines that are used", _TAG),
@@ -70,17 +75,26 @@ class EngineOperations:
                 *("POST", "/engines/check", self.check, "Ask whether an engine answers", _TAG),
                 body=EngineAsked,
                 answer=EngineCheck,
+                noted=False,
             ),
-            Operation(*("GET", one, self.engine, "One engine", _TAG), answer=EngineView),
+            Operation(
+                *("GET", one, self.engine, "One engine", _TAG),
+                answer=EngineView,
+                tagged=True,
+                volatile=_VOLATILE,
+            ),
             Operation(
                 *("PATCH", one, self.change, "Drain it, use it again, change its capacity", _TAG),
                 body=EngineChange,
                 answer=EngineView,
+                tagged=True,
+                **edit,
             ),
             Operation(
                 *("DELETE", one, self.remove, "Use it no more", _TAG),
                 description="Its channels go on from other engines, or until they end. One that"
                 " the configuration names stays away until it is added again.",
+                **edit,
             ),
         ]
 

@@ -20,8 +20,8 @@ _LINES: Final = 2000
 
 
 class HistoryLine(Model):
-    """One thing that happened. `kind`: login, login refused, play, stop, import… `channel`: its id
-    and name. What is not known of it is ''.
+    """One thing that happened. `kind`: login, login refused, play, stop, import, edit. `channel`:
+    its id and name. What is not known of it is ''.
     """
 
     id: int

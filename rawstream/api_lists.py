@@ -88,6 +88,7 @@ class ListOperations:
                 *("POST", "/lists/preview", self.preview, "What an import would do", tag),
                 body=PreviewWanted,
                 answer=ListReport,
+                noted=False,
                 errors=(404, 409),
                 description="Nothing is written. A document that can't be had or read is a 422.",
             ),
@@ -99,6 +100,7 @@ class ListOperations:
             Operation(
                 *("POST", "/lists/uploads", self.begin_upload, "Begin to upload a document", tag),
                 answer=UploadView,
+                noted=False,
                 status=201,
                 errors=(409,),
                 description="Then send it in pieces, in order. An upload that no list is made of is"
@@ -109,6 +111,7 @@ class ListOperations:
                 takes="application/octet-stream",
                 query=PieceQuery,
                 answer=UploadView,
+                noted=False,
                 errors=(409, 413),
             ),
         ]

@@ -20,17 +20,19 @@ from rawstream.connection import Exchange
 from rawstream.events import CONTENT_TYPE, EventBus
 from rawstream.films import FilmSnapshot
 from rawstream.hls_face import HlsEndpoints
+from rawstream.hls_writer import CONTENT_TYPE as PLAYLIST_TYPE
 from rawstream.hub import ChannelHub, first_ref
 from rawstream.leases import Lease
 from rawstream.on_air import EngineView, LiveTotals, OnAir
 from rawstream.records import Channel
-from rawstream.rest import Call, Failed, Model, NotThere, Operation
+from rawstream.rest import Call, Failed, Model, NotThere, Operation, Raw
 from rawstream.stats import INTERVAL_SECONDS, Point, Stats
 from rawstream.store import Store
 from rawstream.vod import film_of
 
 _TAG: Final = "live"
 _NAME: Final = re.compile(r"([0-9]{1,10})\.([A-Za-z0-9]{1,8})")
+_PLAYED: Final = (STREAM_CONTENT_TYPE, PLAYLIST_TYPE, "video/*", "application/octet-stream")
 _FILM_HOLD_SECONDS: Final = 30.0
 
 
@@ -88,8 +90,7 @@ class LiveOperations:
             Operation(*("GET", "/live", self.live, "All that is on air", _TAG), answer=LiveView),
             Operation(
                 *("GET", "/live/play/{name}", self.play, "A channel or a film, to be played", _TAG),
-                answer=str,
-                raw=STREAM_CONTENT_TYPE,
+                answer=Raw(_PLAYED, (206, 416), plain=True),
                 errors=(422,),
                 description="`name`: a channel's id and `.ts` or `.m3u8`, a film's id and its"
                 " extension. It counts in nobody's limit.",
@@ -126,8 +127,7 @@ class LiveOperations:
             Operation(
                 *("GET", "/events", self.events, "What happens, as it happens", _TAG),
                 query=EventsQuery,
-                answer=str,
-                raw=CONTENT_TYPE,
+                answer=Raw((CONTENT_TYPE,)),
                 description="Server-sent events; docs/server-behavior.md says what is in them.",
             ),
         ]

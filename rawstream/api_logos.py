@@ -11,7 +11,7 @@ from typing import Final
 from rawstream.http1 import Headers, Response, is_known
 from rawstream.logo_cache import LogoCache
 from rawstream.records import Channel
-from rawstream.rest import Call, Model, NotThere, Operation
+from rawstream.rest import Call, Model, NotThere, Operation, Raw
 from rawstream.store import Store
 
 # what a stranger's bytes may do, should a browser show them as a page of their own
@@ -42,8 +42,7 @@ class LogoOperations:
             Operation(
                 *("GET", "/channels/{id}/logo", self.logo, "Its logo, as a picture", "channels"),
                 query=LogoQuery,
-                answer=bytes,
-                raw="image/*",
+                answer=Raw(("image/*",), (304,)),
                 description="Fetched from where it is and kept. Logos below /logos/ are asked for"
                 " there.",
             )

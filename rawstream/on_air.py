@@ -61,6 +61,11 @@ class EngineView:
     failures: int
     last_error: str | None
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.url
+
 
 @dataclass(frozen=True, slots=True)
 class LiveTotals:

@@ -13,9 +13,10 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from rawstream import __version__
-from rawstream.rest import JSON, PREFIX, PROBLEM, Operation, Problem, is_number
+from rawstream.rest import JSON, PREFIX, PROBLEM, Operation, Problem, Raw, is_number
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+_TAGGED: Final = {"ETag": {"required": True, "schema": {"type": "string"}}}
 _INFO: Final = {
     "title": "rawstream",
     "version": __version__,
@@ -83,19 +84,24 @@ def _parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str,
         for name, schema in whole.get("properties", {}).items():
             required = name in whole.get("required", ())
             found.append({"name": name, "in": "query", "required": required, "schema": schema})
-    if operation.current is not None:
+    condition = "If-Match" if operation.current is not None else ""
+    if operation.tagged and operation.method == "GET" and not operation.volatile:
+        condition = "If-None-Match"
+    if condition:
         text = {"type": "string"}
-        found.append({"name": "If-Match", "in": "header", "required": False, "schema": text})
+        found.append({"name": condition, "in": "header", "required": False, "schema": text})
     return found
 
 
 def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if operation.raw:
-        found["200"] = {
-            "description": operation.summary,
-            "content": {operation.raw: {"schema": {"type": "string"}}},
-        }
+    if isinstance(operation.answer, Raw):
+        content: dict[str, Any] = {kind: {} for kind in operation.answer.kinds}
+        found["200"] = {"description": operation.summary, "content": content}
+        for status in operation.answer.statuses:
+            found[str(status)] = {"description": HTTPStatus(status).phrase}
+            if status == HTTPStatus.PARTIAL_CONTENT:
+                found[str(status)]["content"] = content
     elif operation.answer is None:
         found["204"] = {"description": "done"}
     else:
@@ -103,9 +109,12 @@ def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         content = {JSON: {"schema": schema}}
         found[str(operation.status)] = {"description": operation.summary, "content": content}
     if operation.tagged:
-        found["304"] = {"description": "not changed"}
+        found[str(operation.status)]["headers"] = _TAGGED
+        if operation.method == "GET" and not operation.volatile:
+            found["304"] = {"description": "not changed", "headers": _TAGGED}
+    plain = isinstance(operation.answer, Raw) and operation.answer.plain
     for status in _failures(operation):
-        found[str(status)] = _told(HTTPStatus(status).phrase)
+        found[str(status)] = _told(HTTPStatus(status).phrase, plain=plain)
     return found
 
 
@@ -122,9 +131,12 @@ def _failures(operation: Operation) -> list[int]:
     return sorted(statuses)
 
 
-def _told(description: str) -> dict[str, Any]:
+def _told(description: str, *, plain: bool) -> dict[str, Any]:
     reference = {"$ref": _REFERENCE.format(model="Problem")}
-    return {"description": description, "content": {PROBLEM: {"schema": reference}}}
+    content: dict[str, Any] = {PROBLEM: {"schema": reference}}
+    if plain:
+        content["text/plain"] = {"schema": {"type": "string"}}
+    return {"description": description, "content": content}
 
 
 def _schema(answer: Any, schemas: dict[str, Any], mode: Any = "serialization") -> dict[str, Any]:

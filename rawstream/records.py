@@ -165,7 +165,7 @@ class ListSource:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One line of history. `kind`: login, login refused, play, stop, import, account, channel…"""
+    """One line of history. `kind`: login, login refused, play, stop, import, edit."""
 
     at: int
     kind: str

@@ -1,8 +1,8 @@
 """A REST interface out of a table: what each operation takes and answers, checked by its models.
 
 Owns: the reading of a request by pydantic models, pages, entity tags and `If-Match` (RFC 9110 §13),
-problems (RFC 9457) that name the field, which failure is which status. Must not know: what any
-operation does; who may ask.
+problems (RFC 9457) that name the field, which failure is which status, the line that an edit leaves
+in the history. Must not know: what any operation does; who may ask.
 
 The same table makes the OpenAPI document (`openapi`), so that it can't say anything else.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -28,7 +28,7 @@ from rawstream.errors import (
     UpstreamError,
     ViewerError,
 )
-from rawstream.http1 import STATUS_LINES, Headers, Request, Response
+from rawstream.http1 import STATUS_LINES, Headers, Request, Response, is_known
 from rawstream.operators import Operator
 
 JSON: Final = "application/json"
@@ -118,13 +118,39 @@ class NotThere(Failed):
 Handler = Callable[[Call], Awaitable[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An answer that is no JSON: the handler makes it, as a `Response`, or takes the exchange for
+    itself and returns None. `kinds`: its media types. `statuses`: what else than 200 it may be.
+    `plain`: whoever has the exchange then tells failures as a line of text.
+    """
+
+    kinds: tuple[str, ...]
+    statuses: tuple[int, ...] = ()
+    plain: bool = False
+
+
+class Edit(NamedTuple):
+    """What an operation has done, for the history. `channel`: the id of the one it is about, ''
+    for anything else. `text` has names of things and of fields in it, no value of a field.
+    """
+
+    account: str
+    channel: str
+    address: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Operation:
     """One row. `path`: below `PREFIX`; `{name}` is text in it, `{id}` and what ends in `_id` a
-    number. `answer`: a model, or anything pydantic knows; None answers nothing (204).
+    number. `answer`: a model, or anything pydantic knows, or `Raw`; None answers nothing (204).
 
     `current`: what the path names now, for `If-Match`; an edit of something that may have changed
-    meanwhile has it. `tagged`: its answer has an entity tag.
+    meanwhile has it. `tagged`: its answer has an entity tag. `volatile`: what of the answer changes
+    by itself, which is not in the tag: an edit is no less right for it.
+
+    `noted`: a line of history tells of it, unless it is a GET.
     """
 
     method: str
@@ -138,9 +164,10 @@ class Operation:
     status: int = 200
     current: Handler | None = None
     tagged: bool = False
+    volatile: frozenset[str] = frozenset()
+    noted: bool = True
     errors: tuple[int, ...] = ()
     description: str = ""
-    raw: str = ""  # the media type of an answer that is no JSON, which the handler makes itself
     takes: str = ""  # the media type of a body that is no JSON, which the handler reads itself
 
     @cached_property
@@ -164,6 +191,7 @@ class Resource:
 
     path: str
     operations: dict[str, Operation] = field(default_factory=dict)
+    note: Callable[[Edit], None] = lambda _edit: None
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -181,7 +209,15 @@ class Resource:
         method = "GET" if request.method == "HEAD" else request.method
         operation = self.operations[method]
         try:
-            return await _perform(operation, self.path, request, operator, exchange)
+            call = Call(
+                request,
+                operator,
+                _ids(self.path, request),
+                _query(operation, request),
+                _body(operation, request),
+                exchange,
+            )
+            return await self._perform(operation, call)
         except Failed as error:
             return problem(error.status, error.detail, error.errors)
         except ViewerError as error:
@@ -196,39 +232,34 @@ class Resource:
         except StateError as error:
             return problem(503, str(error))
 
+    async def _perform(self, operation: Operation, call: Call) -> Response | None:
+        before = None
+        if operation.current is not None:
+            before = await operation.current(call)
+            _check_match(operation, call.request, before)
+        result = await operation.handler(call)
+        if operation.noted and operation.method != "GET":
+            edit = _edit(operation, call, before, result)
+            if edit is not None:
+                self.note(edit)
+        if isinstance(operation.answer, Raw):
+            return cast("Response | None", result)
+        if operation.answer is None:
+            return Response(204, headers=_NO_STORE)
+        return _answer(operation, result, call.request)
 
-def resources(operations: Sequence[Operation]) -> list[Resource]:
-    """The operations by path, in the order of the table."""
+
+def resources(
+    operations: Sequence[Operation], note: Callable[[Edit], None] = lambda _edit: None
+) -> list[Resource]:
+    """The operations by path, in the order of the table. `note`: told of each edit."""
     found: dict[str, Resource] = {}
     for operation in operations:
         path = PREFIX + operation.path
-        resource = found.setdefault(path, Resource(path))
+        resource = found.setdefault(path, Resource(path, note=note))
         assert operation.method not in resource.operations, f"{operation.method} {path} twice"
         resource.operations[operation.method] = operation
     return list(found.values())
-
-
-async def _perform(
-    operation: Operation,
-    path: str,
-    request: Request,
-    operator: Operator,
-    exchange: Exchange | None,
-) -> Response | None:
-    call = Call(
-        request,
-        operator,
-        _ids(path, request),
-        _query(operation, request),
-        _body(operation, request),
-        exchange,
-    )
-    if operation.current is not None:
-        await _check_match(operation, call)
-    result = await operation.handler(call)
-    if result is None or isinstance(result, Response):
-        return Response(204, headers=_NO_STORE) if operation.answer is None else result
-    return _answer(operation, result, request)
 
 
 # -- in --
@@ -309,32 +340,93 @@ def _answer(operation: Operation, result: Any, request: Request) -> Response:
     body = operation.adapter.dump_json(result)
     headers = _NO_STORE
     if operation.tagged:
-        tag = _tag_of(body)
-        headers = (("Cache-Control", "private, no-cache"), ("ETag", tag))
-        if request.method in ("GET", "HEAD") and _names(
-            request.headers.get("if-none-match", ""), tag
-        ):
+        tag = _tag_of(operation, result)
+        # one that does not stand for all of the answer says nothing of what a cache holds
+        whole = not operation.volatile
+        headers = (("Cache-Control", "private, no-cache"), ("ETag", tag if whole else f"W/{tag}"))
+        if whole and request.method in ("GET", "HEAD") and is_known(tag, request):
             return Response(304, headers=headers)
     return Response(operation.status, body, JSON, headers)
 
 
-async def _check_match(operation: Operation, call: Call) -> None:
+def _check_match(operation: Operation, request: Request, present: Any) -> None:
     """RFC 9110 §13.1.1: an edit of what has changed meanwhile is not done. Raises Failed 412."""
-    said = call.request.headers.get("if-match", "")
-    if not said or operation.current is None:
-        return
-    present = await operation.current(call)
-    tag = _tag_of(TypeAdapter(type(present)).dump_json(present))
-    if not _names(said, tag):
+    said = request.headers.get("if-match", "")
+    if said and not _names(said, _tag_of(operation, present)):
         raise Failed(412, "it has changed meanwhile; read it again")
 
 
-def _tag_of(body: bytes) -> str:
+def _tag_of(operation: Operation, shown: Any) -> str:
+    body = TypeAdapter(type(shown)).dump_json(shown, exclude=set(operation.volatile) or None)
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def _names(said: str, tag: str) -> bool:
     return said.strip() == "*" or tag in [one.removeprefix("W/") for one in _TAG.findall(said)]
+
+
+# -- what is told of it --
+
+
+def _edit(operation: Operation, call: Call, before: Any, result: Any) -> Edit | None:
+    """None where nothing has changed."""
+    fields = _changed(call.body, before, result)
+    if fields is not None and not fields:
+        return None
+    words = [operation.tag]
+    number = call.ids.get("id", getattr(result, "id", None))
+    words += [str(one) for one in (number, _name_of(before) or _name_of(result)) if one]
+    words += [text for name, text in call.ids.items() if not is_number(name)]
+    details = [f"{getattr(result, name)} {name}" for name in _COUNTS if hasattr(result, name)]
+    details += fields or ()
+    credential = call.operator.credential
+    if credential.kind == "token":
+        details.append(f"by the token {credential.name}")
+    text = f"{' '.join(words)}: {operation.summary[0].lower()}{operation.summary[1:]}"
+    if details:
+        text += f" ({', '.join(details)})"
+    about = str(number) if operation.path.startswith("/channels/{id}") else ""
+    return Edit(call.operator.account.username, about, call.request.peer[0], text)
+
+
+_COUNTS: Final = ("changed", "added", "streams")  # what an answer counts that was done to many
+
+
+def _name_of(shown: Any) -> str:
+    """What people call it."""
+    found = (getattr(shown, name, None) for name in ("name", "username"))
+    return next((text[:100] for text in found if isinstance(text, str) and text), "")
+
+
+def _changed(said: BaseModel | None, before: Any, after: Any) -> list[str] | None:
+    """The fields that were said, but for those that were so before. None: it takes none, or there
+    is no telling.
+    """
+    if said is None:
+        return None
+    fields = list(_fields_of(said))
+    if before is None or type(before) is not type(after):
+        return fields or None
+    return [one for one in fields if one not in _alike(before, after)]
+
+
+def _alike(before: Any, after: Any) -> Collection[str]:
+    names: Collection[str] = getattr(type(before), "model_fields", ())
+    names = names or getattr(before, "__slots__", ())
+    return [name for name in names if getattr(before, name) == getattr(after, name)]
+
+
+def _fields_of(said: BaseModel) -> Iterator[str]:
+    for name in type(said).model_fields:
+        if name in said.model_fields_set:
+            inner = getattr(said, name)
+            if isinstance(inner, BaseModel):
+                yield from (f"{name}.{one}" for one in _fields_of(inner))
+            else:
+                yield name
+
+
+# -- out, what went wrong --
 
 
 def problem_of(error: ViewerError) -> Response:

@@ -69,6 +69,7 @@ from rawstream.predecessor import EXTRA_PORT
 from rawstream.predecessor_api import PredecessorEndpoints
 from rawstream.protocol import Server
 from rawstream.records import Account, Activity
+from rawstream.rest import Edit
 from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
 from rawstream.stats import Stats
 from rawstream.store import Store
@@ -207,7 +208,7 @@ class Worker:
         ]
         return OperatorEndpoints(
             self.operators,
-            ApiEndpoints(self.operators, doorman, operations),
+            ApiEndpoints(self.operators, doorman, operations, self._note_edit),
             PageEndpoints(self.operators, self._site),
             PredecessorEndpoints(
                 self.store, self.catalogue, self.hub, self.operators, port=self._first_port
@@ -311,6 +312,9 @@ class Worker:
 
     def _noted(self, activity: Activity) -> None:
         self.events.tell("history", dataclasses.asdict(activity))
+
+    def _note_edit(self, edit: Edit) -> None:
+        self.books.note("edit", **edit._asdict())
 
     def _tell_import(self, progress: ListProgress) -> None:
         told = progress._asdict()

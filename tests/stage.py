@@ -200,6 +200,7 @@ async def stage(
     capacity: int = 4,
     host: str = "127.0.0.1",
     apart_seconds: float = 0.0,
+    fetch_networks: Sequence[str] = (),
     **engine_switches: Any,
 ) -> AsyncIterator[Stage]:
     """A running program. Engines after the first have contents of their own with the same ids, and
@@ -223,6 +224,7 @@ async def stage(
             engines=tuple(simulator.url for simulator in simulators),
             engine_capacity=capacity,
             data=data,
+            fetch_networks=fetch_networks,
             timeouts=timeouts or Timeouts.for_tests(),
             limits=limits or Limits(),
         )

@@ -428,8 +428,7 @@ export default {
   "tokens.none": "There are no tokens.",
   "tokens.secret": "Token",
 
-  "history.account": "account",
-  "history.channel": "channel",
+  "history.edit": "edit",
   "history.import": "import",
   "history.login": "login",
   "history.login refused": "login refused",

@@ -428,8 +428,7 @@ export default {
   "tokens.none": "Non ci sono token.",
   "tokens.secret": "Token",
 
-  "history.account": "account",
-  "history.channel": "canale",
+  "history.edit": "modifica",
   "history.import": "importazione",
   "history.login": "accesso",
   "history.login refused": "accesso rifiutato",

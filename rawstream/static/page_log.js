@@ -8,7 +8,7 @@ import { t, word } from "./text.js";
 
 const ROWS = 200;
 const LEVELS = { WARNING: "warn", ERROR: "bad", CRITICAL: "bad" };
-const KINDS = ["login", "login refused", "play", "stop", "import", "account", "channel"];
+const KINDS = ["login", "login refused", "play", "stop", "import", "edit"];
 
 const Cell = ({ label, text, wraps }) =>
   html`<td data-label=${label} data-none=${text ? undefined : ""} class=${wraps ? "wraps" : ""}>${text || "–"}</td>`;
