@@ -91,7 +91,7 @@ class LiveOperations:
             Operation(
                 *("GET", "/live/play/{name}", self.play, "A channel or a film, to be played", _TAG),
                 answer=Raw(_PLAYED, (206, 416), plain=True),
-                errors=(422,),
+                errors=(409, 422),
                 description="`name`: a channel's id and `.ts` or `.m3u8`, a film's id and its"
                 " extension. It counts in nobody's limit.",
             ),
@@ -199,6 +199,8 @@ class LiveOperations:
         channel = await self._store.lineup.channel(int(found[1])) if found is not None else None
         if found is None or channel is None:
             raise NotThere("channel")
+        if not channel.sources:
+            raise Failed(409, "this channel has no source")
         if call.exchange.gone:
             return
         if channel.kind != "live":

@@ -17,7 +17,7 @@ from rawstream.http1 import Request, Response
 from rawstream.logins import Doorman
 from rawstream.operators import COOKIE, Operators
 from rawstream.records import Account
-from rawstream.rest import Operation
+from rawstream.rest import Edit, Operation
 from rawstream.store import Store
 
 
@@ -30,11 +30,12 @@ class Desk:
         self.operators = operators
         self.doorman = Doorman(Config(), accounts)
         self.secret = ""
+        self.edits: list[Edit] = []  # as the history is told of them
         self.api = ApiEndpoints(operators, self.doorman, ())
 
     def open(self, operations: Sequence[Operation]) -> Desk:
         """With these operations."""
-        self.api = ApiEndpoints(self.operators, self.doorman, operations)
+        self.api = ApiEndpoints(self.operators, self.doorman, operations, self.edits.append)
         return self
 
     async def answer(

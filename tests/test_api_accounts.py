@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from account_stage import FakePasswords
 from operators import Desk
@@ -119,3 +120,13 @@ async def test_a_kick_is_seen_by_every_process(accounts: Desk) -> None:
     assert await accounts.ask("POST", f"/accounts/{boss.id}/kick") == {"streams": 0}
     after = await accounts.store.accounts.by_name("boss")
     assert after is not None and after.kicked_at > boss.kicked_at
+
+
+async def test_bytes_that_were_sent_meanwhile_are_in_no_way_of_an_edit(accounts: Desk) -> None:
+    number = (await accounts.ask("POST", "/accounts", {"username": "ana"}, status=201))["id"]
+    path = f"/accounts/{number}"
+    match = {"if-match": dict((await accounts.answer("GET", path)).headers)["ETag"]}
+    await accounts.store.accounts.add_bytes({number: 188})
+    changed = await accounts.answer("PATCH", path, {"notes": "x"}, headers=match)
+    assert (changed.status, orjson.loads(changed.body)["bytes"]) == (200, 188)
+    assert (await accounts.answer("DELETE", path, headers=match)).status == 412

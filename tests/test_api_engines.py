@@ -8,6 +8,7 @@ import pytest
 from live_show import SOME, show
 from raw_engine import refusing
 from stage import quick_contents, stage, until
+from test_api import ask
 
 from rawstream.config import Config, Timeouts
 from rawstream.errors import UpstreamError
@@ -42,6 +43,14 @@ async def test_an_engine_is_checked_added_changed_and_removed(tmp_path: Path) ->
         changed = await desk.ask("PATCH", path, {"draining": True})
         assert (changed["capacity"], changed["draining"]) == (7, True)
         assert changed["state"] == "draining"
+        shown = await ask(desk.made, f"/api/v1{path}", cookie=desk.cookie)
+        match = {"cookie": desk.cookie, "if_match": shown.headers["etag"]}
+        change = {"capacity": 8}
+        answer = await ask(desk.made, f"/api/v1{path}", "PATCH", change, **match)
+        assert (answer.status, answer.headers["etag"] != shown.headers["etag"]) == (200, True)
+        for method in ("PATCH", "DELETE"):
+            answer = await ask(desk.made, f"/api/v1{path}", method, change, **match)
+            assert answer.status == 412
         listed = await desk.ask("GET", "/engines")
         assert [one["url"] for one in listed["items"]] == [desk.made.engine.url, spare.url]
         await desk.ask("DELETE", path, status=204)

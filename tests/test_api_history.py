@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+from live_show import show
 from operators import Desk
+from test_api import ask
 
 from rawstream.api_history import HistoryOperations
 from rawstream.log_tail import LogTail
@@ -23,6 +26,45 @@ async def test_history_by_kind_account_and_text(desk: Desk) -> None:
     assert (await desk.ask("GET", "/history?account=bo"))["total"] == 0
     assert (await desk.ask("GET", "/history?limit=1&offset=1"))["items"][0]["at"] == 5
     await desk.ask("GET", "/history?limit=0", status=422)
+
+
+async def test_who_edits_what_is_in_the_history_and_no_secret(tmp_path: Path) -> None:
+    async with show(tmp_path, []) as desk:
+        number = await desk.add_channel(name="La 1")
+        await desk.ask("PATCH", f"/channels/{number}", {"number": "7", "name": "La 1"})
+        await desk.ask("DELETE", f"/channels/{number}", status=204)
+        made = await desk.ask("POST", "/tokens", {"name": "ci"}, status=201)
+        token = {"authorization": f"Bearer {made['secret']}"}
+        account = {"username": "ana", "password": "canary"}
+        answer = await ask(desk.made, "/api/v1/accounts", "POST", account, **token)
+        assert answer.status == 201
+        place = {"kind": "guide", "url": "http://u:canary@127.0.0.1:9/canary", "enabled": False}
+        await desk.ask("POST", "/lists", place, status=201)
+        await desk.ask("PATCH", "/settings", {"public_url": "http://canary.example"})
+        await desk.ask("POST", "/channels/bulk", {"ids": [1, 2], "delete": True})
+        engine = (await desk.ask("GET", "/engines"))["items"][0]
+        await desk.ask("PATCH", f"/engines/{engine['id']}", {"draining": True})
+        found = await desk.ask("GET", "/history?kind=edit")
+        told = [(one["channel"], one["text"]) for one in reversed(found["items"])]
+        assert told == [
+            (f"{number} La 1", f"channels {number} La 1: change a channel (number)"),
+            (str(number), f"channels {number} La 1: remove a channel"),
+            ("", f"tokens {made['id']} ci: make a token for a script (name)"),
+            ("", "accounts 2 ana: make an account (username, password, by the token ci)"),
+            ("", "lists 1: read a playlist or a guide from now on (kind, url, enabled)"),
+            ("", "settings: change settings without a restart (public_url)"),
+            ("", "channels: change many at once (0 changed, ids, delete)"),
+            (
+                "",
+                f"engines 1 {engine['url']}: drain it, use it again, change its capacity"
+                " (draining)",
+            ),
+        ]
+        assert {(one["account"], one["address"]) for one in found["items"]} == {
+            ("admin", "127.0.0.1")
+        }
+        rows = await desk.worker.store.history(kind="edit")
+        assert "canary" not in str(rows), "nor in what is kept"
 
 
 async def test_the_log_goes_on_where_one_left_off(desk: Desk) -> None:

@@ -320,6 +320,16 @@ class Held(Player):
 # -- in the page --
 
 
+async def test_a_channel_without_a_source_is_not_played_and_no_fault_of_ours(
+    tmp_path: Path,
+) -> None:
+    async with show(tmp_path, []) as desk:
+        for kind, extension in (("live", "ts"), ("live", "m3u8"), ("movie", "mkv")):
+            number = await desk.add_channel(kind=kind)
+            told = await desk.ask("GET", f"/live/play/{number}.{extension}", status=409)
+            assert told["detail"] == "this channel has no source"
+
+
 async def test_an_admin_plays_any_channel_and_counts_nowhere(tmp_path: Path) -> None:
     contents = quick_contents()
     async with show(tmp_path, contents, limits=Limits(viewers=1)) as desk:

@@ -10,16 +10,14 @@ from operators import Desk
 from pydantic import Field
 
 from rawstream.errors import ConfigError, FormatError, StateError, UpstreamError, ViewerError
-from rawstream.rest import Call, Failed, Model, NotThere, Operation, Page, PageQuery
+from rawstream.http1 import Response
+from rawstream.rest import Call, Edit, Failed, Model, NotThere, Operation, Page, PageQuery, Raw
 
 
 class Thing(Model):
     name: str
     size: int = 0
-
-
-class Change(Model):
-    size: int = Field(ge=0, le=10)
+    seen: int = 0
 
 
 class Query(PageQuery):
@@ -27,24 +25,51 @@ class Query(PageQuery):
     tags: list[str] = Field(default_factory=list)
 
 
+class Change(Model):
+    size: int = Field(ge=0, le=10)
+    secret: str | None = None
+    inner: Query | None = None
+
+
+class Cleared(Model):
+    changed: int
+
+
 class Shelf:
     def __init__(self) -> None:
         self.things = {1: Thing(name="one"), 2: Thing(name="two", size=2)}
         self.failure: Exception | None = None
+        self.volatile: frozenset[str] = frozenset()
 
     def table(self) -> list[Operation]:
         one = "/things/{id}"
         return [
             Operation("GET", "/things", self.all, "All", "t", query=Query, answer=Page[Thing]),
-            Operation("GET", one, self.read, "One", "t", answer=Thing, tagged=True),
+            Operation(
+                *("GET", one, self.read, "One", "t"),
+                answer=Thing,
+                tagged=True,
+                volatile=self.volatile,
+            ),
             Operation(
                 *("PATCH", one, self.change, "Change", "t"),
                 body=Change,
                 answer=Thing,
                 current=self.read,
                 tagged=True,
+                volatile=self.volatile,
             ),
-            Operation("DELETE", one, self.remove, "Remove", "t", current=self.read),
+            Operation(
+                *("DELETE", one, self.remove, "Remove", "t"),
+                current=self.read,
+                volatile=self.volatile,
+            ),
+            Operation("POST", "/clear", self.clear, "Clear all", "t", answer=Cleared),
+            Operation("POST", "/look", self.read_none, "Look", "t", noted=False),
+            Operation(
+                *("GET", f"{one}/picture", self.picture, "Its picture", "t"),
+                answer=Raw(("image/*",), (206, 304), plain=True),
+            ),
         ]
 
     async def all(self, call: Call) -> Page[Thing]:
@@ -69,6 +94,18 @@ class Shelf:
         await self.read(call)
         del self.things[call.ids["id"]]
 
+    async def clear(self, _call: Call) -> Cleared:
+        count = len(self.things)
+        self.things.clear()
+        return Cleared(changed=count)
+
+    async def read_none(self, _call: Call) -> None:
+        return None
+
+    async def picture(self, call: Call) -> Response:
+        await self.read(call)
+        return Response(200, b"PNG", "image/png")
+
 
 @pytest.fixture
 def shelf(desk: Desk) -> Shelf:
@@ -79,7 +116,12 @@ def shelf(desk: Desk) -> Shelf:
 
 async def test_a_list_comes_in_pages_and_says_how_long_it_is(desk: Desk, shelf: Shelf) -> None:
     found = await desk.ask("GET", "/things?offset=1&limit=1&tags=a&tags=b")
-    assert found == {"items": [{"name": "two", "size": 2}], "total": 2, "offset": 1, "limit": 1}
+    assert found == {
+        "items": [{"name": "two", "size": 2, "seen": 0}],
+        "total": 2,
+        "offset": 1,
+        "limit": 1,
+    }
     assert (await desk.ask("GET", "/things?q=on"))["total"] == 1
     assert (await desk.ask("GET", "/things?offset=9"))["items"] == []
 
@@ -135,6 +177,47 @@ async def test_an_edit_of_what_has_changed_meanwhile_is_not_done(desk: Desk, she
     match = {"if-match": dict(changed.headers)["ETag"]}
     assert (await desk.answer("DELETE", "/things/1", headers=match)).status == 204
     assert 1 not in shelf.things
+
+
+async def test_what_changes_by_itself_is_in_no_way_of_an_edit(desk: Desk, shelf: Shelf) -> None:
+    shelf.volatile = frozenset(("seen",))
+    desk.open(shelf.table())
+    tag = dict((await desk.answer("GET", "/things/1")).headers)["ETag"]
+    assert tag.startswith("W/"), "it does not stand for all of the answer"
+    shelf.things[1] = shelf.things[1].model_copy(update={"seen": 7})
+    again = await desk.answer("GET", "/things/1", headers={"if-none-match": tag})
+    assert (again.status, orjson.loads(again.body)["seen"]) == (200, 7)
+    match = {"if-match": tag}
+    assert (await desk.answer("PATCH", "/things/1", {"size": 5}, headers=match)).status == 200
+    assert (await desk.answer("DELETE", "/things/1", headers=match)).status == 412
+
+
+async def test_an_edit_leaves_a_line_without_values(desk: Desk, shelf: Shelf) -> None:
+    change = {"size": 5, "secret": "hunter2", "inner": {"q": "hunter2"}}
+    await desk.ask("PATCH", "/things/1", change)
+    assert desk.edits.pop() == Edit(
+        "boss", "", "127.0.0.1", "t 1 one: change (size, secret, inner.q)"
+    )
+    await desk.ask("PATCH", "/things/1", {"size": 5})
+    assert desk.edits == [], "it was so before"
+    await desk.ask("PATCH", "/things/1", {"size": 50}, status=422)
+    await desk.ask("DELETE", "/things/9", status=404)
+    await desk.ask("GET", "/things")
+    assert desk.edits == []
+    await desk.ask("DELETE", "/things/1", status=204)
+    await desk.ask("POST", "/clear")
+    assert [one.text for one in desk.edits] == ["t 1 one: remove", "t: clear all (1 changed)"]
+
+
+async def test_what_changes_nothing_leaves_no_line(desk: Desk, shelf: Shelf) -> None:
+    await desk.ask("POST", "/look", status=204)
+    assert desk.edits == []
+
+
+async def test_a_raw_answer_is_the_handlers(desk: Desk, shelf: Shelf) -> None:
+    answer = await desk.answer("GET", "/things/1/picture")
+    assert (answer.status, answer.body, answer.content_type) == (200, b"PNG", "image/png")
+    assert (await desk.answer("GET", "/things/9/picture")).status == 404
 
 
 @pytest.mark.parametrize(

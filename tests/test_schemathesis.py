@@ -272,7 +272,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return passed
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 async def test_nothing_is_answered_that_the_document_does_not_say(
     tmp_path: Path, outside: list[str]
