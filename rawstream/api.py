@@ -19,7 +19,17 @@ from rawstream.http1 import Headers, Request, Response
 from rawstream.logins import Doorman
 from rawstream.openapi import document
 from rawstream.operators import Operator, Operators, session_cookie
-from rawstream.rest import JSON, Edit, Model, Operation, Resource, problem, problem_of, resources
+from rawstream.rest import (
+    JSON,
+    Call,
+    Edit,
+    Model,
+    Operation,
+    Resource,
+    problem,
+    problem_of,
+    resources,
+)
 
 _NO_STORE: Headers = (("Cache-Control", "no-store"),)
 UNKNOWN: Final = "log in at /api/v1/session, or show a token (Authorization: Bearer …)"
@@ -39,6 +49,25 @@ class Session(Model):
     username: str
     account_id: int
     expires_at: int | None
+
+
+async def _of_its_own(_call: Call) -> None:
+    """Who is not logged in yet has no `Call`: see `ApiEndpoints.session`."""
+
+
+# for the document
+_SESSION: Final = (
+    Operation("GET", "/session", _of_its_own, "Who is logged in", "session", answer=Session),
+    Operation(
+        *("POST", "/session", _of_its_own, "Log in", "session"),
+        body=LogIn,
+        open=True,
+        errors=(429,),
+        description="With name and password of an admin, or the secret of a one-time link. The"
+        " answer sets a cookie.",
+    ),
+    Operation("DELETE", "/session", _of_its_own, "Log out, or give the token back", "session"),
+)
 
 
 class ApiEndpoints:
@@ -73,7 +102,7 @@ class ApiEndpoints:
 
     @cached_property
     def _document(self) -> bytes:
-        return document(self._operations)
+        return document([*_SESSION, *self._operations])
 
     def document(self, _request: Request, _exchange: Exchange) -> Response:
         """`/api/openapi.json`."""

@@ -61,6 +61,8 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         "parameters": _parameters(operation, schemas),
         "responses": _responses(operation, schemas),
     }
+    if operation.open:
+        found["security"] = []
     if operation.description:
         found["description"] = operation.description
     if operation.body is not None:
@@ -119,7 +121,9 @@ def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failures(operation: Operation) -> list[int]:
-    statuses = {401, 403, 503, *operation.errors}
+    statuses = {403, 503, *operation.errors}
+    if not operation.open:
+        statuses.add(401)
     if operation.names:
         statuses.add(404)
     if operation.query is not None:

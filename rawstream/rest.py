@@ -166,6 +166,7 @@ class Operation:
     tagged: bool = False
     volatile: frozenset[str] = frozenset()
     noted: bool = True
+    open: bool = False  # to anybody, also to who is not logged in
     errors: tuple[int, ...] = ()
     description: str = ""
     takes: str = ""  # the media type of a body that is no JSON, which the handler reads itself

@@ -50,6 +50,7 @@ async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
         assert who["username"] == "admin"
         document = orjson.loads((await ask(made, "/api/openapi.json", cookie=cookie)).body)
         assert "/api/v1/accounts" in document["paths"]
+        assert set(document["paths"]["/api/v1/session"]) == {"get", "post", "delete"}
         listed = await ask(made, "/api/v1/accounts", cookie=cookie)
         assert orjson.loads(listed.body)["total"] == 1
         assert password.encode() not in listed.body

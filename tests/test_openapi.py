@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import orjson
 from test_rest import Shelf
 
@@ -36,6 +38,15 @@ def test_conditions_and_tags_are_told_where_they_count() -> None:
         assert ("304" in one["get"]["responses"]) is not bool(volatile)
         assert one["get"]["responses"]["200"]["headers"]["ETag"]["required"]
         assert "412" in one["delete"]["responses"]
+
+
+def test_who_is_not_logged_in_may_ask_for_what_is_open_alone() -> None:
+    shelf = Shelf()
+    first, *others = shelf.table()
+    made = orjson.loads(document([dataclasses.replace(first, open=True), *others]))["paths"]
+    listed, read = made["/api/v1/things"]["get"], made["/api/v1/things/{id}"]["get"]
+    assert (listed["security"], "401" in listed["responses"]) == ([], False)
+    assert ("security" in read, "401" in read["responses"]) == (False, True)
 
 
 def test_a_raw_answer_is_told_by_its_media_types() -> None:

@@ -285,6 +285,7 @@ async def test_nothing_is_answered_that_the_document_does_not_say(
             found = await asyncio.to_thread(ward.walk)
         stopping.cancel()
         assert not found, "\n".join(found)
-        never = sorted(label for label in ward.calls if not ward.done[label])
-        assert len(ward.calls) > 60 and not never, never
+        never = {label for label in ward.calls if not ward.done[label]}
+        assert len(ward.calls) > 60
+        assert never <= {"POST /api/v1/session"}, never  # nobody guesses the password
         assert not outside
