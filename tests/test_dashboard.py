@@ -218,6 +218,28 @@ async def test_an_account_is_made_changed_disabled_and_deleted(
         await one.assert_sound()
 
 
+@pytest.mark.parametrize("language", ["en", "it"])
+async def test_what_operators_change_is_seen_in_the_history(
+    made: Stage, browser: Browser, language: str
+) -> None:
+    async with operator(browser, at(made), language) as one:
+        await one.get_in("admin", first_password(made))
+        await one.see("log")
+        await expect(one.page.get_by_role("heading", level=1)).to_be_visible()
+        await one.page.evaluate(
+            "fetch('api/v1/accounts/1', {method: 'PATCH', body: '{\"notes\": \"theirs\"}', "
+            "headers: {'Content-Type': 'application/json'}})"
+        )
+        row = one.page.get_by_role("row").filter(has_text="accounts 1 admin")
+        await expect(row).to_contain_text("change an account (notes)")  # told, not asked for
+        await expect(row).to_contain_text(one.says("history.edit"))
+        await one.field("log.kind").select_option("edit")
+        await expect(one.page.locator("tbody tr")).to_have_count(1)
+        await expect(row).to_be_visible()
+        await one.assert_accessible()
+        await one.assert_sound()
+
+
 async def test_an_edit_of_what_has_changed_meanwhile_is_told(made: Stage, browser: Browser) -> None:
     async with operator(browser, at(made)) as one:
         await one.get_in("admin", first_password(made))
