@@ -400,15 +400,18 @@ def _name_of(shown: Any) -> str:
 
 
 def _changed(said: BaseModel | None, before: Any, after: Any) -> list[str] | None:
-    """The fields that were said, but for those that were so before. None: it takes none, or there
-    is no telling.
+    """The fields that were said, but for those that were so before; none at all where nothing has
+    changed. None: it takes none.
     """
     if said is None:
         return None
     fields = list(_fields_of(said))
     if before is None or type(before) is not type(after):
         return fields or None
-    return [one for one in fields if one not in _alike(before, after)]
+    alike = _alike(before, after)
+    others = [one for one in fields if one not in alike]
+    # a field may be called as another one of what is shown: something has changed all the same
+    return others or (fields if before != after else [])
 
 
 def _alike(before: Any, after: Any) -> Collection[str]:

@@ -32,6 +32,8 @@ async def test_who_edits_what_is_in_the_history_and_no_secret(tmp_path: Path) ->
     async with show(tmp_path, []) as desk:
         number = await desk.add_channel(name="La 1")
         await desk.ask("PATCH", f"/channels/{number}", {"number": "7", "name": "La 1"})
+        await desk.ask("PUT", f"/channels/{number}/guide", {"guide_id": ""})
+        await desk.ask("PUT", f"/channels/{number}/guide", {"guide_id": ""})
         await desk.ask("DELETE", f"/channels/{number}", status=204)
         made = await desk.ask("POST", "/tokens", {"name": "ci"}, status=201)
         token = {"authorization": f"Bearer {made['secret']}"}
@@ -48,6 +50,7 @@ async def test_who_edits_what_is_in_the_history_and_no_secret(tmp_path: Path) ->
         told = [(one["channel"], one["text"]) for one in reversed(found["items"])]
         assert told == [
             (f"{number} La 1", f"channels {number} La 1: change a channel (number)"),
+            (f"{number} La 1", f"guide {number} La 1: decide which guide it has (guide_id)"),
             (str(number), f"channels {number} La 1: remove a channel"),
             ("", f"tokens {made['id']} ci: make a token for a script (name)"),
             ("", "accounts 2 ana: make an account (username, password, by the token ci)"),
