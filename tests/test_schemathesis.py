@@ -165,8 +165,8 @@ class Ward:
                 case.path_parameters[name] = PLAYED[number // 2 % len(PLAYED)]
 
     def after_call(self, case: Any, response: Any) -> None:
-        self.changed |= case.method != "GET"
         if response.status_code < 300:
+            self.changed |= case.method != "GET"
             self.done[case.operation.label] += 1
 
     def walk(self) -> list[str]:
@@ -254,8 +254,9 @@ def is_here(host: str) -> bool:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Nothing leaves this machine. Addresses that the policy of fetching has let through all the
-    same; engines are where an operator says, so they are only refused.
+    """Nothing leaves this process for another machine. Addresses that the policy of fetching has
+    let through all the same: engines are where an operator says, so they are only refused. A child
+    that reads a list has the policy alone.
     """
     passed: list[str] = []
     connect, resolve = http_client._connect, socket.getaddrinfo
