@@ -282,10 +282,11 @@ def _of_old_scripts(old: PredecessorEndpoints | None) -> tuple[Route, ...]:
     if old is None:
         return ()
     anyone, admin, text = Access.ANYONE, Access.ADMIN, "as unified-iptv-acestream told it"
+    stats = f"how much is on air, {text}"
     return (
         Route("/api/channels", _READ, admin, old.channels, f"the line-up, {text}"),
         Route("/api/aceproxy/streams", _READ, admin, old.streams, f"what is on air, {text}"),
-        Route("/api/aceproxy/stats", _READ, admin, old.stats, f"how much is on air, {text}"),
+        Route("/api/aceproxy/stats", _READ, Access.OPERATOR, old.stats, stats),
         Route("/api/health", _READ, anyone, old.health, f"whether all is well, {text}"),
     )
 
