@@ -81,7 +81,7 @@ def may(who: str, method: str, standing: str, shown: str) -> bool:
         case "signed":
             return shown == "account"  # in its URL
         case "local":
-            return standing in ("household", "loopback")
+            return standing in ("household", "loopback") or shown == "account"
         case "loopback":
             return standing == "loopback" or admin
         case "session":
@@ -529,6 +529,30 @@ async def test_a_content_plays_for_the_household_and_for_no_stranger(
         assert answer.status == 200
         shown = made.worker.hub.snapshot().channels
         assert [viewer.address for viewer in shown[0].viewers] == [HOUSEHOLD]
+        await until(lambda: made.worker.hub.snapshot().viewers == 0, "he has left")
+
+
+async def test_a_stranger_with_an_account_plays_what_his_line_up_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, monkeypatch) as made:
+        login = f"username={made.account['user']}&password={made.account['password']}"
+        his, other = f"/ace/getstream?id={made.content}", f"/ace/getstream?id={'0' * 40}"
+        for name in ("a stranger", "a stranger who forges", "the proxy itself"):
+            caller = made.callers[name]
+            for target, status in (
+                *((his, 403), (f"{his}&username=ana&password=wrong", 403)),
+                *((f"{his}&token=wrong", 403), (f"{his}&username=&password=", 403)),
+                *((f"{other}&{login}", 404), (f"{his}&{login}", 200)),
+                (f"{his}&token={made.account['token']}", 200),
+            ):
+                answer = await caller.ask(target, "HEAD")
+                assert answer.status == status, (name, target)
+        caller = made.callers["a stranger"]
+        assert (await caller.ask(f"{his}&{login}")).status == 200
+        (viewer,) = made.worker.hub.snapshot().channels[0].viewers
+        assert (viewer.address, viewer.account) == (STRANGER, "ana")
+        caller.close()
         await until(lambda: made.worker.hub.snapshot().viewers == 0, "he has left")
 
 
