@@ -1,4 +1,4 @@
-"""AceStream URLs by an account: what of its line-up plays, under which limits, and what does not."""
+"""AceStream URLs by an account: what of its line-up plays, under which limits, and what doesn't."""
 
 from __future__ import annotations
 
