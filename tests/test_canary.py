@@ -13,7 +13,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -328,35 +328,31 @@ class Session:
             await rest("POST", "/lists/preview", {"kind": "playlist", "url": odd})
         await rest("POST", "/channels", {"name": "B", "sources": [{"kind": bad, "value": bad}]})
 
-    async def import_lists(self, previews: Collection[int] = ()) -> None:
-        """Some that can be read, some that can't; `previews`: which are tried first."""
-        await self.import_some(LISTS, previews)
-        for number in range(1, len(LISTS) + 2):
-            await self.rest("PATCH", f"/lists/{number}", {"name": f"List {number}"})
-        results = self.worker.refresher.results
-        await self.rest("POST", "/lists/2/refresh", {})
-        await until(lambda: results.total() > len(LISTS) + 1, "a list is read again")
-
-    async def import_some(
-        self, lists: Sequence[tuple[str, str]], previews: Collection[int] = ()
-    ) -> None:
-        """These, and one that is sent as a text."""
-        url = self.provider.url
-        for number, (kind, path) in enumerate(lists, 1):
-            wanted = {"kind": kind, "url": url("list", path)}
-            if number in previews:
-                await self.rest("POST", "/lists/preview", wanted)
+    async def import_lists(self) -> None:
+        """One that can be read, one that can't, a guide, a text; others only stand there: each is
+        read by a process of its own.
+        """
+        url, results = self.provider.url, self.worker.refresher.results
+        for number, (kind, path) in enumerate(LISTS, 1):
+            wanted = {"kind": kind, "url": url("list", path), "enabled": number <= READ}
             assert (await self.rest("POST", "/lists", wanted)).status == 201
+            if number <= READ:
+                await until(lambda number=number: results.total() >= number, "a list is read")
             await self.rest("POST", "/lists", wanted)  # there already
-            await self.rest("GET", f"/lists/{number}")
+            await self.rest("PATCH", f"/lists/{number}", {"name": f"List {number}"})
         text = {"kind": "playlist", "text": self.provider.list_text()}
         assert (await self.rest("POST", "/lists", text)).status == 201
-        results = self.worker.refresher.results
-        await until(lambda: results.total() >= len(lists) + 1, "every list is read")
-        for number in range(1, len(lists) + 2):
+        await until(lambda: results.total() > READ, "the text is read")
+        for number in range(1, len(LISTS) + 2):
             for part in ("", "/result"):
                 await self.rest("GET", f"/lists/{number}{part}")
         await self.worker.catalogue.look()
+
+    async def try_lists(self) -> None:
+        """Without importing them."""
+        for kind, path in LISTS[:2]:
+            wanted = {"kind": kind, "url": self.provider.url("list", path)}
+            await self.rest("POST", "/lists/preview", wanted)
 
     # -- players --
 
@@ -545,6 +541,7 @@ LISTS: Final = (
     ("playlist", "/gone/get.php?token={1}"),
     ("guide", "/gone/xmltv.php?username={0}&password={1}"),
 )
+READ: Final = 3  # of them, from the first
 WHO: Final = ("admin", "ana", "odd")
 ACTIONS: Final = (
     *("", "get_live_categories", "get_live_streams", "get_vod_categories", "get_vod_streams"),
@@ -599,7 +596,7 @@ async def session(data: Path) -> AsyncIterator[Session]:
                 data=data,
                 webhooks=tuple(provider.url("hook", path) for path in hooks),
                 log_level="debug",
-                timeouts=Timeouts.for_tests(recover_seconds=1.0, failure_memory_seconds=0.1),
+                timeouts=Timeouts.for_tests(failure_memory_seconds=0.1),
                 limits=Limits(login_failures=100_000),
             )
             worker = Worker(config)
@@ -636,7 +633,8 @@ async def test_no_secret_of_a_whole_session_is_where_it_should_not_be(tmp_path: 
         made.listen()
         link = {"link": made.content.content_id}
         await made.rest("POST", "/channels", {"name": made.content.name, "sources": [link]})
-        await made.import_lists(previews=(1, 2))
+        await made.try_lists()
+        await made.import_lists()
         await made.mistype()
         await made.refuse()
         await made.guess()
@@ -714,7 +712,7 @@ async def test_no_secret_is_in_a_page_nor_in_what_a_browser_keeps(
     async with session(tmp_path) as made:
         aviary, new = made.aviary, made.aviary.new
         await made.set_up()
-        await made.import_some(LISTS[:3])
+        await made.import_lists()
         await made.rest("POST", "/engines", {"url": "http://127.0.0.1:2"})
         await made.player(f"/live/ana/{made.passwords['ana']}/4.ts")
         content = made.content.content_id
