@@ -10,8 +10,10 @@ import asyncio
 import base64
 import io
 import logging
+import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -735,6 +737,72 @@ async def test_no_secret_is_in_a_page_nor_in_what_a_browser_keeps(
             await watch.look()
     leaks = aviary.leaks()
     assert leaks == [], f"{len(leaks)}:\n" + "\n".join(leaks[:60])
+
+
+# -- what a process says ---------------------------------------------------------------------------
+
+
+async def serve(data: Path, *arguments: str, **settings: str) -> asyncio.subprocess.Process:
+    """`rawstream serve` as a process of its own."""
+    command = ("-m", "rawstream", "serve", "--host", "127.0.0.1", "--port", "0")
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *command, "--data", str(data), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {f"RAWSTREAM_{name}": value for name, value in settings.items()},
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_a_process_says_its_first_secrets_on_its_terminal_and_none_in_its_log(
+    tmp_path: Path, form: str
+) -> None:
+    aviary = Aviary()
+    hook = f"http://127.0.0.1:1/{aviary.new('hook', 'hook')}"
+    settings = {"LOG_LEVEL": "debug", "LOG_FORMAT": form, "WEBHOOKS": hook}
+    process = await serve(tmp_path, "--engine", "http://127.0.0.1:1", **settings)
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            account = (await process.stdout.readline()).decode()
+            link = (await process.stdout.readline()).decode()
+        password = re.findall(r"password (\S+)", account)[0]
+        base, secret = re.findall(r"(http://\S+)/setup#(\S+)", link)[0]
+        aviary.known("password", "first password", password)
+        aviary.known("link", "one-time link", secret)
+        login = f"username=admin&password={password}"
+        bad = f"username=admin&password={aviary.new('typed', 'wrong password')}"
+        asked = f"http://ana:{aviary.new('asked', 'asked')}@127.0.0.1:1/x.ts"
+        for target in (
+            *(f"/player_api.php?{login}", f"/get.php?{login}", f"/player_api.php?{bad}"),
+            *(f"/live/admin/{password}/1.ts", f"/setup?{secret}", f"/{password}/{secret}/1"),
+            f"/ace/getstream?url={quote(asked, safe='')}",
+        ):
+            await ask(base + target)
+        given = orjson.dumps({"link": secret})
+        heard = await ask(f"{base}/api/v1/session", "POST", body=given)
+        assert heard.status == 204
+        cookie = heard.headers["set-cookie"].partition(";")[0].partition("=")[2]
+        aviary.known("session", "session", cookie)
+    finally:
+        process.terminate()
+        out, log = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+    aviary.see("the terminal, later", "stdout", out)
+    aviary.see("the log", form, log)
+    assert b"answers at" in log and b"failed" in log
+    assert aviary.leaks() == []
+
+
+@pytest.mark.parametrize("name", ["ENGINES", "PUBLIC_URL", "WEBHOOKS"])
+async def test_a_wrong_setting_is_told_without_the_login_in_it(tmp_path: Path, name: str) -> None:
+    aviary = Aviary()
+    user, password = aviary.new("refused", "user"), aviary.new("refused", "password")
+    process = await serve(tmp_path, **{name: f"ftp://{user}:{password}@h/?key={password}"})
+    out, log = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+    assert process.returncode == 2 and name.encode() in log.upper()
+    aviary.see("the log", "stderr", log)
+    aviary.see("the terminal", "stdout", out)
+    assert aviary.leaks() == []
 
 
 # -- the net has no holes --------------------------------------------------------------------------
