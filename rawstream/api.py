@@ -18,7 +18,7 @@ from rawstream.errors import ViewerError
 from rawstream.http1 import Headers, Request, Response
 from rawstream.logins import Doorman
 from rawstream.openapi import document
-from rawstream.operators import Operator, Operators, session_cookie
+from rawstream.operators import FOREIGN, Operator, Operators, is_foreign, session_cookie
 from rawstream.rest import (
     JSON,
     Call,
@@ -115,6 +115,8 @@ class ApiEndpoints:
     ) -> Response | Awaitable[Response | None]:
         """`/api/v1/session`: GET who is logged in, POST log in, DELETE log out."""
         if request.method == "POST":
+            if is_foreign(request):  # nobody is to be logged in as somebody else behind his back
+                return problem(403, FOREIGN)
             return self._log_in(request)
         operator = self._operators.of(request)
         if operator is None:

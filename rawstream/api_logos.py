@@ -23,8 +23,8 @@ _GUARDED: Final[Headers] = (
 
 
 class LogoQuery(Model):
-    """`of`: anything; a page puts something of the logo's address there, so that a new one is asked
-    for.
+    """`of`: anything; a page puts a checksum of the logo's address there, so that a new logo is
+    asked for.
     """
 
     of: str = ""

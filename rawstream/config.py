@@ -46,6 +46,7 @@ DEFAULT_PORT = 58055
 DEFAULT_ENGINE = "http://127.0.0.1:6878"
 CONFIG_FILE_NAME = "rawstream.toml"
 ENVIRONMENT_PREFIX = "RAWSTREAM_"
+_LOGIN = re.compile(r"[^/\s]*@")  # in front of a host, all that may stand there
 _FLAGS = {"engines": "engine"}  # flags that are not spelled like their setting
 
 # a name (RFC 1123 §2.1, and the underscores of containers), IPv4, or IPv6 with a zone
@@ -248,6 +249,11 @@ class Limits(BaseModel):
         return self
 
 
+def _quoted(url: str) -> str:
+    """An address for an error message, which may end up in a log: without a login and a query."""
+    return f"'{_LOGIN.sub('***@', url).partition('?')[0]}'"
+
+
 def _engine_url(value: str) -> str:
     """Normalise an engine's address to `http://host:port`, nothing behind it."""
     text = value.strip()
@@ -257,12 +263,12 @@ def _engine_url(value: str) -> str:
     try:
         port = parts.port or 6878
     except ValueError as error:
-        raise ValueError(f"'{value}' has no usable port") from error
+        raise ValueError(f"{_quoted(value)} has no usable port") from error
     if parts.scheme != "http":
-        raise ValueError(f"'{value}': an engine is reached over http://")
+        raise ValueError(f"{_quoted(value)}: an engine is reached over http://")
     beside = parts.username or parts.password or parts.path.strip("/") or parts.query
     if not parts.hostname or beside or not _HOST.fullmatch(parts.hostname):
-        raise ValueError(f"'{value}' is not an address like http://127.0.0.1:6878")
+        raise ValueError(f"{_quoted(value)} is not an address like http://127.0.0.1:6878")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"http://{host}:{port}"
 
@@ -363,13 +369,13 @@ class Config(BaseSettings):
         parts = urlsplit(text)
         beside = parts.username or parts.query or parts.fragment
         if parts.scheme not in ("http", "https") or not parts.hostname or beside:
-            raise ValueError(f"'{value}' is not an address like https://tv.example.org/tv")
+            raise ValueError(f"{_quoted(value)} is not an address like https://tv.example.org/tv")
         if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)*", parts.path):
-            raise ValueError(f"'{value}': the path takes letters, digits and . _ ~ -")
+            raise ValueError(f"{_quoted(value)}: the path takes letters, digits and . _ ~ -")
         try:
             _ = parts.port
         except ValueError as error:
-            raise ValueError(f"'{value}' has no usable port") from error
+            raise ValueError(f"{_quoted(value)} has no usable port") from error
         return text
 
     @field_validator("log_level")

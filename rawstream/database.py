@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -22,6 +23,9 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from rawstream.errors import StateError
+
+# at level debug it writes down every statement with its values: tokens, addresses with passwords
+logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 FILE_NAME: Final = "rawstream.db"
 LOCK_NAME: Final = "lock"

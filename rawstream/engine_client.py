@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2s
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from rawstream.config import Limits, Timeouts
 from rawstream.engine_answers import (
@@ -53,6 +53,9 @@ _OUR_FAULTS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 
+_FILE = re.compile(r"\d*|.*\.[A-Za-z0-9]{1,5}")  # a number, or a name with an ending
+_WORD = re.compile(r"[^\W_]+")
+_MIXED = re.compile(r"\d[^\W\d]|[^\W\d]\d")
 _BTIH = re.compile(r"xt(?:\.\d+)?=(urn(?::|%3a)btih(?::|%3a)[0-9a-z]+)", re.IGNORECASE)
 _MARK_KEY = os.urandom(16)
 
@@ -77,11 +80,12 @@ class ContentRef(NamedTuple):
 
 
 def shown_url(url: str) -> str:
-    """A URL as operators may see it: no user, no query, of its path only the last part.
+    """A URL as operators may see it: no user, no query, of its path only the last part, and that
+    only if it is a number or a file's name, or stands alone.
 
-    Panels put passwords into the path (`/live/USER/PASSWORD/1.ts`). Where something is left out a
-    short mark stands for it, the same for the same URL while we run, so that two of them are told
-    apart.
+    Panels put passwords into the path (`/live/USER/PASSWORD/1.ts`, `/playlist/USER/PASSWORD`).
+    Where something is left out a short mark stands for it, the same for the same URL while we run,
+    so that two of them are told apart.
     """
     try:
         parts = urlsplit(url)
@@ -90,12 +94,19 @@ def shown_url(url: str) -> str:
         return "?"
     bracketed = f"[{host}]" if ":" in host else host
     folder, _, name = parts.path.rpartition("/")
+    left_out = (bool(folder) and not _FILE.fullmatch(name)) or _may_be_secret(name)
     shown = f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}"
-    shown += f"{'/…' if folder else ''}/{name}"
-    if folder or parts.query or "@" in parts.netloc:
+    shown += f"{'/…' if folder or left_out else ''}{'' if left_out else f'/{name}'}"
+    if folder or left_out or parts.query or "@" in parts.netloc:
         mark = blake2s(url.encode("utf-8", "replace"), key=_MARK_KEY, digest_size=3).hexdigest()
         shown += f" ({mark})"
     return shown
+
+
+def _may_be_secret(name: str) -> bool:
+    """Whether a word in it is none of a language: letters and digits mixed, or very long."""
+    words = _WORD.findall(unquote(name))
+    return any(len(word) >= 24 or (len(word) >= 10 and _MIXED.search(word)) for word in words)
 
 
 class EngineState(Enum):

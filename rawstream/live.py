@@ -67,7 +67,7 @@ class LiveEndpoints:
     def _live(self, login: Login, name: str, request: Request, exchange: Exchange) -> Answer:
         account = self._accounts.verified(login.username, login.password)
         if account is not None:
-            self._play(account, name, request, exchange)
+            self.play(account, name, request, exchange)
             return None
         return self._verify_and_play(login, name, request, exchange)
 
@@ -76,10 +76,12 @@ class LiveEndpoints:
     ) -> None:
         account = await self._doorman.account(login, request)
         if not exchange.gone:
-            self._play(account, name, request, exchange)
+            self.play(account, name, request, exchange)
 
-    def _play(self, account: Account, name: str, request: Request, exchange: Exchange) -> None:
-        """Raises ViewerError: 403 not allowed now, 404 no such channel, 503 not at present."""
+    def play(self, account: Account, name: str, request: Request, exchange: Exchange) -> None:
+        """`name`: the channel's id with an extension. Raises ViewerError: 403 not allowed now, 404
+        no such channel, 503 not at present.
+        """
         status = self._accounts.status_of(account)
         if status != "Active":
             raise ViewerError(403, f"this account is {status.lower()}")

@@ -120,7 +120,12 @@ _ACCOUNT_ROWS = (
 _CHANNEL_ROWS = (
     _Row(_GAUGE, "rawstream_channel_viewers", "Viewers of the channel", lambda c: len(c.viewers)),
     _Row(_GAUGE, "rawstream_channel_held_viewers", "Viewers held back", lambda c: c.held),
-    _Row(_GAUGE, "rawstream_channel_bits_per_second", "The stream's own rate", lambda c: c.bitrate),
+    _Row(
+        _GAUGE,
+        "rawstream_channel_bytes_per_second",
+        "The stream's own rate",
+        lambda c: c.bitrate / 8,
+    ),
     _Row(
         _GAUGE, "rawstream_channel_state_seconds", "In this state since", lambda c: c.state_seconds
     ),

@@ -24,6 +24,7 @@ from rawstream.records import Account
 from rawstream.store_credentials import Credential, CredentialStore, digest_of
 
 COOKIE: Final = "rawstream_session"
+FOREIGN: Final = "this request comes from another site's page"
 _SESSION_SECONDS: Final = 14 * 86_400
 _SETUP_SECONDS: Final = 86_400
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -69,8 +70,8 @@ class Operators:
         if not secret:
             return None
         operator = self._good(secret, "session")
-        if operator is not None and request.method not in _SAFE and _is_foreign(request):
-            raise ViewerError(403, "this request comes from another site's page")
+        if operator is not None and request.method not in _SAFE and is_foreign(request):
+            raise ViewerError(403, FOREIGN)
         return operator
 
     def _good(self, secret: str, kind: str) -> Operator | None:
@@ -194,7 +195,7 @@ def _cookie(request: Request) -> str:
     return jar[COOKIE].value if COOKIE in jar else ""
 
 
-def _is_foreign(request: Request) -> bool:
+def is_foreign(request: Request) -> bool:
     """Whether a browser says that a page of another origin asks (Fetch Metadata, RFC 6454 §7)."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:

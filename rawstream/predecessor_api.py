@@ -3,8 +3,9 @@
 Owns: `/api/channels`, `/api/aceproxy/streams`, `/api/aceproxy/stats`, `/api/health` and their JSON.
 Must not know: who may ask (`routes`), how a channel lives.
 
-There anybody could ask all of them. Here an admin may, and of health anybody hears whether all is
-well and nothing else. Names and types are the old ones; what was always 0 there is true here.
+There anybody could ask all of them. Here an admin may, a script on this machine the totals, and of
+health anybody hears whether all is well and nothing else. Names and types are the old ones; what
+was always 0 there is true here.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ subject.
 Who may:
 
 - *anyone*: probes, without detail.
-- *local*: `ace_networks`, loopback and private networks unless the operator says otherwise.
-  AceStream players know no passwords, so the address is all there is.
+- *local*: `ace_networks`, loopback and private networks unless the operator says otherwise, and
+  accounts. AceStream players know no passwords, so at home the address is all there is.
 - *account*: anybody; the handler asks for a user and a password, or a token.
 - *operator*: `operator_networks`, loopback unless the operator says otherwise, and admins who have
   logged in. Read-only pages.
@@ -26,6 +26,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rawstream.ace import AceEndpoints
+from rawstream.ace_accounts import AceAccountEndpoints
 from rawstream.api import ApiEndpoints, unknown
 from rawstream.config import Config, Network
 from rawstream.connection import Exchange
@@ -34,6 +35,7 @@ from rawstream.hls_face import HlsEndpoints
 from rawstream.http1 import Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.live import LiveEndpoints
+from rawstream.logins import login_of
 from rawstream.logos import LogoEndpoint
 from rawstream.metrics import Counted, MetricsEndpoint, ServerCounters
 from rawstream.operators import Operators
@@ -86,6 +88,7 @@ class Route(NamedTuple):
     handler: RouteHandler
     description: str
     cors: bool = False
+    by_account: RouteHandler | None = None  # for who is not local and shows an account
 
 
 class PlayerEndpoints(NamedTuple):
@@ -95,6 +98,7 @@ class PlayerEndpoints(NamedTuple):
     live: LiveEndpoints
     hls: HlsEndpoints
     vod: VodEndpoints
+    ace: AceAccountEndpoints | None = None
 
 
 class OperatorEndpoints(NamedTuple):
@@ -209,7 +213,7 @@ def build_routes(
 
     `{…}` in a path stands for any one part of it. Without accounts there is nothing for players.
     """
-    anyone, local, operator = Access.ANYONE, Access.LOCAL, Access.OPERATOR
+    anyone, operator = Access.ANYONE, Access.OPERATOR
     pictures: tuple[Route, ...] = ()
     if logos is not None:
         text = "a channel's logo, if it is ours"
@@ -222,7 +226,8 @@ def build_routes(
         *_of_operators(api),
         *_of_old_scripts(predecessor),
         *_of_pages(pages),
-        *_of_all(ace, status, metrics, anyone, local, operator),
+        *_of_ace(ace, players.ace if players is not None else None),
+        *_of_all(status, metrics, anyone, operator),
     )
 
 
@@ -282,10 +287,11 @@ def _of_old_scripts(old: PredecessorEndpoints | None) -> tuple[Route, ...]:
     if old is None:
         return ()
     anyone, admin, text = Access.ANYONE, Access.ADMIN, "as unified-iptv-acestream told it"
+    stats = f"how much is on air, {text}"
     return (
         Route("/api/channels", _READ, admin, old.channels, f"the line-up, {text}"),
         Route("/api/aceproxy/streams", _READ, admin, old.streams, f"what is on air, {text}"),
-        Route("/api/aceproxy/stats", _READ, admin, old.stats, f"how much is on air, {text}"),
+        Route("/api/aceproxy/stats", _READ, Access.OPERATOR, old.stats, stats),
         Route("/api/health", _READ, anyone, old.health, f"whether all is well, {text}"),
     )
 
@@ -305,19 +311,26 @@ def _of_pages(pages: PageEndpoints | None) -> tuple[Route, ...]:
     )
 
 
+def _of_ace(ace: AceEndpoints, guests: AceAccountEndpoints | None) -> tuple[Route, ...]:
+    local, by = Access.LOCAL, guests
+    stream, playlist = "a content's MPEG-TS, endless", "a content's HLS playlist"
+    running, version = "channels that run, or one of them", "get_version, as an engine"
+    rows: tuple[tuple[str, RouteHandler, str, RouteHandler | None], ...] = (
+        ("/ace/getstream", ace.getstream, stream, by.getstream if by else None),
+        ("/ace/manifest.m3u8", ace.manifest, playlist, by.manifest if by else None),
+        ("/ace/status", ace.status, running, by.status if by else None),
+        ("/webui/api/service", ace.service, version, by.service if by else None),
+    )
+    return tuple(
+        Route(path, _READ, local, handler, text, True, by_account)
+        for path, handler, text, by_account in rows
+    )
+
+
 def _of_all(
-    ace: AceEndpoints,
-    status: StatusEndpoints,
-    metrics: MetricsEndpoint,
-    anyone: Access,
-    local: Access,
-    operator: Access,
+    status: StatusEndpoints, metrics: MetricsEndpoint, anyone: Access, operator: Access
 ) -> tuple[Route, ...]:
     return (
-        Route("/ace/getstream", _READ, local, ace.getstream, "a content's MPEG-TS, endless", True),
-        Route("/ace/manifest.m3u8", _READ, local, ace.manifest, "a content's HLS playlist", True),
-        Route("/ace/status", _READ, local, ace.status, "channels that run, or one of them", True),
-        Route("/webui/api/service", _READ, local, ace.service, "get_version, as an engine", True),
         Route("/status", _READ, operator, status.status, "all there is to see, text or JSON"),
         Route("/metrics", _READ, operator, metrics.metrics, "the same for Prometheus"),
         Route("/healthz", _READ, anyone, status.healthz, "the process answers"),
@@ -409,8 +422,11 @@ class Router:
     ) -> Response | Awaitable[Response | None] | None:
         peer = resolve_peer(request.peer[0], request.headers, self._trusted)
         networks = self._networks.get(route.access)
+        handler = route.handler
         if networks is not None and not peer.inside(networks):
-            if route.access is not Access.OPERATOR or not self._is_operator(request):
+            if route.by_account is not None and any(login_of(request.query)):
+                handler = route.by_account
+            elif route.access is not Access.OPERATOR or not self._is_operator(request):
                 return Response(403, f"{_refusal(route, peer)}\n".encode())
         elif route.access is Access.ADMIN:
             try:
@@ -422,7 +438,7 @@ class Router:
             if peer.address is not None and peer.text != request.peer[0]:
                 # from here on the viewer behind the proxy counts; his port is not known
                 request.peer = (peer.text, 0)
-            return route.handler(request, exchange)
+            return handler(request, exchange)
         allow = ("Allow", ", ".join((*route.methods, "OPTIONS")))
         if request.method != "OPTIONS":
             return Response(405, b"method not allowed\n", headers=(allow,))
@@ -461,4 +477,5 @@ def _refusal(route: Route, peer: Peer) -> str:
         return f"{route.path}: this request came through a proxy that is not in trusted_proxies"
     if peer.address is None:
         return f"{route.path}: the proxies in front do not say who asks; see trusted_proxies"
-    return f"{route.path}: {peer.address} is not in {route.access.value}"
+    text = f"{route.path}: {peer.address} is not in {route.access.value}"
+    return text if route.by_account is None else f"{text}; with an account: username=, password="

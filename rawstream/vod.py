@@ -61,7 +61,7 @@ class VodEndpoints:
     def _film(self, login: Login, name: str, request: Request, exchange: Exchange) -> Answer:
         account = self._accounts.verified(login.username, login.password)
         if account is not None:
-            return self._play(account, name, request, exchange)
+            return self.play(account, name, request, exchange)
         return self._verify_and_play(login, name, request, exchange)
 
     async def _verify_and_play(
@@ -69,11 +69,11 @@ class VodEndpoints:
     ) -> None:
         account = await self._doorman.account(login, request)
         if not exchange.gone:
-            answer = self._play(account, name, request, exchange)
+            answer = self.play(account, name, request, exchange)
             if answer is not None:
                 await answer
 
-    def _play(
+    def play(
         self, account: Account, name: str, request: Request, exchange: Exchange
     ) -> Awaitable[None] | None:
         """Raises ViewerError: 403 not allowed now, 404 no such film, 503 not at present."""

@@ -25,6 +25,8 @@ from typing import cast
 import uvloop
 
 from rawstream.accounts import Accounts
+from rawstream.ace import AceEndpoints
+from rawstream.ace_accounts import AceAccountEndpoints
 from rawstream.api import ApiEndpoints
 from rawstream.api_accounts import AccountOperations
 from rawstream.api_backup import BackupOperations
@@ -169,12 +171,10 @@ class Worker:
         config, accounts, catalogue = self.config, self.accounts, self.catalogue
         doorman = self._doorman
         hls = HlsEndpoints(self.hub, doorman, accounts)
-        return PlayerEndpoints(
-            self._xtream,
-            LiveEndpoints(doorman, self.hub, accounts, catalogue, hls),
-            hls,
-            VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts),
-        )
+        live = LiveEndpoints(doorman, self.hub, accounts, catalogue, hls)
+        vod = VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts)
+        ace = AceAccountEndpoints(doorman, catalogue, AceEndpoints(self.hub, hls), live, vod)
+        return PlayerEndpoints(self._xtream, live, hls, vod, ace)
 
     def _operators(self) -> OperatorEndpoints:
         doorman = self._doorman

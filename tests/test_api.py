@@ -56,6 +56,10 @@ async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
         assert password.encode() not in listed.body
         refused = await ask(made, "/api/v1/accounts/1", "PUT", {}, cookie=cookie)
         assert (refused.status, "PATCH" in refused.headers["allow"]) == (405, True)
+        behind_his_back = await ask(
+            made, "/api/v1/session", "POST", right, origin="http://evil.example"
+        )
+        assert (behind_his_back.status, "set-cookie" in behind_his_back.headers) == (403, False)
         foreign = {"cookie": cookie, "origin": "http://evil.example"}
         assert (await ask(made, "/api/v1/accounts", "POST", {}, **foreign)).status == 403
         assert (await ask(made, "/api/v1/session", "DELETE", cookie=cookie)).status == 204

@@ -149,6 +149,17 @@ def test_an_engine_is_an_address_and_nothing_behind_it(engine: str, said: str) -
     assert said in text
 
 
+@pytest.mark.parametrize("host", ["h", "h:x", "h:99999", "h/path", "h/?key=SECRET"])
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_a_refused_address_is_named_without_its_secrets(scheme: str, host: str) -> None:
+    """It stands in a log, where a service manager keeps it."""
+    for name in ("engines", "public_url"):
+        given = f"{scheme}://ana:SECRET@{host}"
+        text = refusal(**{name: (given,) if name == "engines" else f"{given}?SECRET"})
+        assert "SECRET" not in text and "ana" not in text
+        assert "h" in text.partition("***@")[2]
+
+
 @pytest.mark.parametrize(
     ("given_as", "url"),
     [

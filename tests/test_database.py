@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -446,3 +447,15 @@ async def test_a_look_is_of_one_moment_and_writes_nothing(tmp_path: Path) -> Non
             await db.look(lambda connection: connection.execute("DELETE FROM settings"))
     finally:
         await db.close()
+
+
+async def test_the_library_writes_no_statement_into_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At level debug it would: with their values, tokens and addresses among them."""
+    caplog.set_level(logging.DEBUG)
+    db = await Database.open(tmp_path / "db")
+    async with db.write() as transaction:
+        await transaction.execute("SELECT ?", ("a-secret",))
+    await db.close()
+    assert "secret" not in caplog.text and "SELECT" not in caplog.text

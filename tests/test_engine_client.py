@@ -527,6 +527,27 @@ def test_two_urls_that_differ_in_their_secrets_only_are_told_apart() -> None:
     assert shown_url("http://[::1]:81/1.ts") == "http://[::1]:81/1.ts"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("playlist/USER/SECRET", "epg/USER/SECRET/gz", "get/SECRET", "list/SECRET/"),
+        *("k3yISECRET7x", "k3yISECRET7x.m3u8", "a/k3yISECRET7x.m3u8", "list-k3yISECRET7x.m3u"),
+        *("%6b3yISECRET7x.ts", "f" * 30 + "SECRET"),
+    ],
+)
+def test_the_last_part_of_a_path_is_not_shown_where_it_may_be_a_secret(name: str) -> None:
+    shown = shown_url(f"http://h/{name}")
+    assert "SECRET" not in shown and "USER" not in shown
+    assert shown.startswith("http://h/") and shown != shown_url(f"http://h/{name}x")
+
+
+@pytest.mark.parametrize(
+    "name", ["1.ts", "7", "get.php", "radio", "index.m3u8", "Big_Film_1080p.mkv", "rai1.m3u8"]
+)
+def test_the_last_part_of_a_path_is_shown_where_it_says_what_it_is(name: str) -> None:
+    assert shown_url(f"http://h/{name}") == f"http://h/{name}"
+
+
 @pytest.mark.parametrize("url", ["http://[bad/x", "http://h:99999999/x"])
 def test_a_url_that_is_none_can_be_shown(url: str) -> None:
     assert shown_url(url) == "?"

@@ -134,6 +134,7 @@ ORDER = (
     "logo_cache",
     "live",
     "vod",
+    "ace_accounts",
     "xtream_shapes",
     "xtream_films",
     "xtream_guide",

@@ -51,6 +51,7 @@ def test_a_scrape_holds_hub_server_channels_and_engines(accept: str) -> None:
     assert one(samples, "rawstream_channel_state", channel=INFOHASH, state="live") == 1
     assert one(samples, "rawstream_channel_state", channel=INFOHASH, state="failed") == 0
     assert one(samples, "rawstream_channel_most_behind_seconds", channel=INFOHASH) == 2.25
+    assert one(samples, "rawstream_channel_bytes_per_second", channel=INFOHASH) == 637_500
     download = one(samples, "rawstream_channel_download_bytes_per_second", channel=INFOHASH)
     assert download == 640_000
     assert one(samples, "rawstream_engine_starts_total", engine="http://10.0.0.5:6878") == 12
