@@ -23,7 +23,7 @@ from rawstream.config import Config
 from rawstream.engine_client import shown_url
 from rawstream.errors import ConfigError
 from rawstream.importer import ListProgress, Refresher
-from rawstream.lineup import due_at, remove_list, undo_import, usual_interval
+from rawstream.lineup import due_at, release, remove_list, undo_import, usual_interval
 from rawstream.list_views import (
     ListChange,
     ListNew,
@@ -152,8 +152,8 @@ class ListOperations:
                 *("POST", f"{one}/undo", self.undo, "Take its last import back", tag),
                 answer=ListView,
                 errors=(409,),
-                description="Of a playlist. What was set by hand since stays. The next time it is"
-                " read the list counts again.",
+                description="Of a playlist. What was set by hand since stays. From then on the list"
+                " is `held`: not read by itself until somebody reads it or sets that back.",
             ),
         ]
 
@@ -262,11 +262,14 @@ class ListOperations:
         if place != source.url:
             await self._check_free(source.kind, place)
         changed = dataclasses.replace(source, url=place, **said)
+        another = any(getattr(changed, name) != getattr(source, name) for name in _MEANINGS)
+        read = changed.enabled and (place != source.url or another)
+        if read and wanted.held is None:
+            changed = dataclasses.replace(changed, held=False)
         await self._store.lineup.set_list(changed, before=source)
         if place != source.url:
             await asyncio.to_thread(self._uploads.remove, source.url)
-        another = any(getattr(changed, name) != getattr(source, name) for name in _MEANINGS)
-        if changed.enabled and (place != source.url or another):
+        if read:
             self._refresher.ask(source.id, force=True)
         return self._settings(changed)
 
@@ -278,7 +281,9 @@ class ListOperations:
 
     async def refresh(self, call: Call) -> ListView:
         source = await self._found(call)
+        await release(self._store, source)
         self._refresher.ask(source.id, force=cast(RefreshWanted, call.body).force)
+        source = await self._found(call)
         return self._view(source, await self._store.lineup.undoable())
 
     async def undo(self, call: Call) -> ListView:
@@ -286,6 +291,7 @@ class ListOperations:
         self._check_idle(source)
         if source.kind != "playlist" or not await undo_import(self._store, source):
             raise Failed(409, "there is nothing to take back")
+        source = await self._found(call)
         return self._view(source, await self._store.lineup.undoable())
 
     # -- what they share --
@@ -352,7 +358,7 @@ class ListOperations:
 
 
 _SHOWN: Final = (
-    *("id", "kind", "name", "enabled", "interval_seconds", "priority"),
+    *("id", "kind", "name", "enabled", "held", "interval_seconds", "priority"),
     *("refreshed_at", "succeeded_at"),
 )
 _SET: Final = tuple(name for name in ListSettings.model_fields if name not in ("url", "uploaded"))
@@ -363,6 +369,8 @@ def _state(source: ListSource, progress: ListProgress | None) -> State:
         return cast(State, progress.step)
     if not source.enabled:
         return "off"
+    if source.held:
+        return "held"
     if source.last_error:
         return "failed"
     return "never read" if source.succeeded_at is None else "well"

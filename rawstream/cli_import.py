@@ -139,22 +139,22 @@ def _import(
             number = await store.lineup.add_list(dataclasses.replace(source, interval_seconds=0))
             known = await store.lineup.list_source(number)
             assert known is not None, "added above"
-            changed = dataclasses.replace(known, **said)  # type: ignore[arg-type]
+            changed = dataclasses.replace(known, held=False, **said)  # type: ignore[arg-type]
             first = known.succeeded_at is None and not known.interval_seconds
             if first:
                 changed = dataclasses.replace(changed, interval_seconds=source.interval_seconds)
-            held = dataclasses.replace(changed, interval_seconds=0) if first else changed
-            if held != known:
-                await store.lineup.set_list(held, before=known)
+            quiet = dataclasses.replace(changed, interval_seconds=0) if first else changed
+            if quiet != known:
+                await store.lineup.set_list(quiet, before=known)
             try:
-                report = await refresh(store, held, config, force=True, progress=progress.at)
+                report = await refresh(store, quiet, config, force=True, progress=progress.at)
             except RawstreamError:
                 if source.url not in there:  # never was one; a slip of the finger is not kept
                     await store.lineup.delete_list(number)
                 raise
             assert report is not None, "it was forced"
-            if held != changed:
-                await store.lineup.set_list(changed, before=held)
+            if quiet != changed:
+                await store.lineup.set_list(changed, before=quiet)
             return report
 
         return with_store(data, work)
@@ -187,7 +187,8 @@ def list_lists(data: Data = None) -> None:
         every = f"{one.interval_seconds / _HOUR_SECONDS:g} h" if one.interval_seconds else "never"
         when = one.succeeded_at
         read = "never" if when is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(when))
-        state = "off" if not one.enabled else "failed" if one.last_error else "well"
+        state = "failed" if one.last_error else "well"
+        state = "off" if not one.enabled else "held" if one.held else state
         place = shown_url(one.url) if "://" in one.url else one.url
         print(f"{one.kind:10}{every:8}{read:18}{state:10}{clean(place)}")
         if one.last_error:
@@ -207,12 +208,15 @@ def remove_a_list(place: Place, data: Data = None) -> None:
 
 @imports.command("undo")
 def undo_an_import(place: Place, data: Data = None) -> None:
-    """Take the last import of a playlist back."""
+    """Take a playlist's last import back. It is read again only when you import it again."""
 
     async def work(store: Store, _config: Config) -> bool:
         return await undo_import(store, await _known(store, place, "playlist"))
 
-    print("taken back" if with_store(data, work) else "there is nothing to take back")
+    if with_store(data, work):
+        print("taken back; the list is not read by itself until it is imported again")
+    else:
+        print("there is nothing to take back")
 
 
 async def _known(store: Store, place: str, kind: ListKind | None = None) -> ListSource:

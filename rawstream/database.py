@@ -223,6 +223,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE series ADD COLUMN edited TEXT NOT NULL DEFAULT '';
     CREATE INDEX channel_categories_by_category ON channel_categories (category_id);
     """,
+    # Lists whose last import was taken back: not read by themselves until somebody reads them.
+    """
+    ALTER TABLE lists ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

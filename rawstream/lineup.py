@@ -230,10 +230,18 @@ async def remove_list(store: Store, source: ListSource) -> None:
 
 
 async def undo_import(store: Store, source: ListSource) -> bool:
-    """Take the last import of a playlist back; False when there is none. Raises StateError."""
+    """Take the last import of a playlist back; False when there is none. The list is held from then
+    on: it would come again by itself. Raises StateError.
+    """
     done = await store.lineup.undo_last(source.id)
     await rematch(store)
     return done
+
+
+async def release(store: Store, source: ListSource) -> None:
+    """Somebody reads a list whose import was taken back: it counts again. Raises StateError."""
+    if source.held:
+        await store.lineup.set_list(dataclasses.replace(source, held=False), before=source)
 
 
 def due_at(source: ListSource, failures: int, now: float) -> float | None:
@@ -244,7 +252,7 @@ def due_at(source: ListSource, failures: int, now: float) -> float | None:
     `failures`: in a row, since the server started. A list that failed is tried again sooner, then
     ever later, but never later than one that is well.
     """
-    if not source.enabled or source.interval_seconds <= 0:
+    if not source.enabled or source.held or source.interval_seconds <= 0:
         return None
     if source.refreshed_at is None or source.refreshed_at > now + 1:
         return 0.0

@@ -141,6 +141,6 @@ def series_of(row: sqlite3.Row) -> Series:
 
 def list_of(row: sqlite3.Row) -> ListSource:
     values = {field.name: row[field.name] for field in dataclasses.fields(ListSource)}
-    for name in ("enabled", "merge_names"):
+    for name in ("enabled", "merge_names", "held"):
         values[name] = bool(values[name])
     return ListSource(**values)

@@ -18,7 +18,7 @@ from rawstream.redaction import redacted
 from rawstream.rest import Model, PageQuery
 
 Kind = Literal["playlist", "guide"]
-State = Literal["off", "never read", "well", "failed", "waiting", "fetching", "reading"]
+State = Literal["off", "held", "never read", "well", "failed", "waiting", "fetching", "reading"]
 Url = Annotated[str, Field(min_length=1, max_length=4000, description="http:// or https://")]
 Upload = Annotated[int, Field(ge=1, lt=1 << 31, description="Of an upload that is complete")]
 Text = Annotated[str, Field(min_length=1, max_length=1 << 20, description="The document itself")]
@@ -114,7 +114,8 @@ class Progress(Model):
 class ListView(Model):
     """A list and how it fares. `shown_url`: without what may be secret; a path for a file.
     `uploaded`: it is a document that was sent here. `next_at`: when it is read again by itself.
-    `can_undo`: there is an import to take back. `summary`: of the last that went well.
+    `can_undo`: there is an import to take back. `held`: the last was, so it is not read by itself
+    until somebody reads it. `summary`: of the last that went well.
     """
 
     id: int
@@ -123,6 +124,7 @@ class ListView(Model):
     shown_url: str
     uploaded: bool
     enabled: bool
+    held: bool
     interval_seconds: int
     priority: int
     state: State
@@ -139,7 +141,8 @@ class ListView(Model):
 class ListSettings(Model):
     """All that may be set. `url`: '' for what was uploaded. `merge_names`: entries of one name are
     one channel with several sources. `zoneless_offset`: seconds east of UTC, for times of a guide
-    that name no zone; `shift_seconds` are added to all of its times.
+    that name no zone; `shift_seconds` are added to all of its times. `held`: its last import was
+    taken back, so it is not read by itself until somebody reads it.
     """
 
     id: int
@@ -148,6 +151,7 @@ class ListSettings(Model):
     uploaded: bool
     name: str
     enabled: bool
+    held: bool
     interval_seconds: int
     priority: int
     user_agent: str
@@ -178,13 +182,16 @@ class ListNew(Model):
 
 
 class ListChange(Model):
-    """What is not named stays. Another `url` or upload is read at once."""
+    """What is not named stays. Another `url` or upload is read at once. `held` false: it may
+    be read by itself again.
+    """
 
     url: Url | None = None
     upload_id: Upload | None = None
     text: Text | None = None
     name: Name | None = None
     enabled: bool | None = None
+    held: bool | None = None
     interval_seconds: Interval | None = None
     priority: Priority | None = None
     user_agent: UserAgent | None = None

@@ -139,7 +139,8 @@ class ListSource:
 
     `url`: http(s):// or a path; may hold a password. `priority`: of guides, the smaller wins.
     `zoneless_offset`, `shift_seconds`: see `epg_reader`. `merge_names`: channels of one name become
-    one channel with several sources. `last_result`: the report of the last import as JSON, '' until
+    one channel with several sources. `held`: its last import was taken back, so it is not read by
+    itself until somebody reads it. `last_result`: the report of the last import as JSON, '' until
     there is one; `last_error`: '' when the last refresh went well.
     """
 
@@ -155,6 +156,7 @@ class ListSource:
     retire_days: int = 7
     zoneless_offset: int = 0
     shift_seconds: int = 0
+    held: bool = False
     etag: str = ""
     last_modified: str = ""
     refreshed_at: int | None = None  # the last attempt

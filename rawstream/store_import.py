@@ -208,6 +208,8 @@ def import_into(
     row = connection.execute("SELECT * FROM lists WHERE id = ?", (list_id,)).fetchone()
     if row is None:
         raise StateError("lists", "the list was removed meanwhile")
+    if row["held"]:  # whoever wants it read has released it
+        raise StateError("lists", "its last import was taken back meanwhile")
     there = ListContents(connection, list_of(row))
     changes = plan(there)
     undo = _record(connection, changes)
@@ -287,8 +289,10 @@ def take_back(work: Work, list_id: int) -> bool:
             if values["id"] in current
         ],
     )
+    work.changed("sources")
     connection.execute(
-        "UPDATE lists SET undo = '', etag = '', last_modified = '' WHERE id = ?", (list_id,)
+        "UPDATE lists SET undo = '', etag = '', last_modified = '', held = 1 WHERE id = ?",
+        (list_id,),
     )
     return True
 

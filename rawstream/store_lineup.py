@@ -52,7 +52,7 @@ from rawstream.store_search import (
 _DAY_SECONDS: Final = 86_400
 _LIST_COLUMNS: Final = (
     *("kind", "url", "name", "enabled", "interval_seconds", "priority", "user_agent"),
-    *("merge_names", "retire_days", "zoneless_offset", "shift_seconds"),
+    *("merge_names", "retire_days", "zoneless_offset", "shift_seconds", "held"),
 )
 
 
@@ -375,7 +375,7 @@ class LineupStore:
         """Take the list's last import back; False when there is none to take back.
 
         What was set by hand since stays. Its added channels are retired, not deleted: an id that
-        players have seen is not lost.
+        players have seen is not lost. The list is `held` from then on.
         """
         return await self._db.work(lambda work: take_back(work, list_id))
 

@@ -214,6 +214,46 @@ async def test_an_import_is_taken_back_once(lists: Lists) -> None:
     await lists.ask("POST", f"/lists/{guide['id']}/undo", status=409)
 
 
+async def test_what_was_taken_back_comes_again_when_somebody_reads_it_and_not_before(
+    lists: Lists, web: Site
+) -> None:
+    made = await lists.made(url=f"{web.base}/get.php")
+    path = f"/lists/{made['id']}"
+    await lists.refresher.turn()
+    told = await lists.ask("POST", f"{path}/undo")
+    assert (told["state"], told["held"], told["next_at"]) == ("held", True, None)
+    async with lists.store.db.write() as transaction:  # as when its interval is over
+        await transaction.execute("UPDATE lists SET refreshed_at = 1")
+    await lists.refresher.turn()
+    await lists.ask("PATCH", path, {"name": "Mine", "enabled": True})
+    await lists.refresher.turn()
+    assert await lists.names() == [], "neither its schedule nor another name brings it back"
+    told = await lists.ask("POST", f"{path}/refresh", {}, status=202)
+    assert (told["state"], told["held"]) == ("waiting", False)
+    await lists.refresher.turn()
+    assert await lists.names() == ["One"]
+    view = await lists.one(made["id"])
+    assert view["state"] == "well" and view["next_at"] is not None, "it is read by itself again"
+
+
+@pytest.mark.parametrize("change", [{"held": False}, {"url": "/other"}])
+async def test_a_change_lets_a_list_that_is_held_be_read(
+    change: dict[str, Any], lists: Lists, web: Site
+) -> None:
+    web.documents["/other"] = MORE
+    made = await lists.made(url=f"{web.base}/get.php")
+    path = f"/lists/{made['id']}"
+    await lists.refresher.turn()
+    await lists.ask("POST", f"{path}/undo")
+    if "url" in change:
+        change = {"url": f"{web.base}{change['url']}"}
+    assert not (await lists.ask("PATCH", path, change))["held"]
+    async with lists.store.db.write() as transaction:
+        await transaction.execute("UPDATE lists SET refreshed_at = 1")
+    await lists.refresher.turn()
+    assert (await lists.names())[:1] == ["One"]
+
+
 async def test_a_list_that_is_being_read_is_neither_removed_nor_undone(lists: Lists) -> None:
     made = await lists.made(text=PLAYLIST.decode())
     lists.refresher.running = made["id"]

@@ -65,9 +65,12 @@ def test_undo_takes_the_last_import_back(rawstream: Terminal, tmp_path: Path) ->
     path = tmp_path / "l.m3u"
     path.write_text(f"#EXTM3U\n#EXTINF:-1,One\nacestream://{'a' * 40}\n")
     rawstream("import", "playlist", str(path))
-    assert rawstream("import", "undo", str(path)) == "taken back\n"
+    assert rawstream("import", "undo", str(path)).startswith("taken back;")
+    assert " held " in rawstream("import", "list")
     assert len(rawstream("channel", "list").splitlines()) == 1
     assert "nothing" in rawstream("import", "undo", str(path))
+    assert "1 returned" in rawstream("import", "playlist", str(path))
+    assert " well " in rawstream("import", "list")
 
 
 @pytest.mark.parametrize("text", ["", "<html>not found</html>"])

@@ -143,6 +143,15 @@ async def test_a_list_is_tried_imported_and_taken_back(made: Stage, one: Operato
         await one.button("lists.undo").click()
         await expect(one.page.locator(".note", has_text=one.says("lists.undone"))).to_be_visible()
         assert await made.worker.store.lineup.channels() == []
+        await expect(card).to_contain_text(one.says("lists.state.held"))
+        await expect(card).to_contain_text(one.says("lists.held"))
+        await one.assert_accessible()
+        await card.get_by_role("button", name=re.compile("^Edit")).click()
+        again = dialog.get_by_label(one.says("lists.enabled"))
+        await expect(again).not_to_be_checked()
+        await again.check()
+        await one.button("save").click()
+        await expect(card).to_contain_text(one.says("lists.state.well"))
         await one.assert_sound()
 
 

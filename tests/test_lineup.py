@@ -151,6 +151,7 @@ def test_when_a_list_is_due() -> None:
     assert [due_at(failed, count, 2000) for count in (1, 2, 3, 9)] == [1060, 1120, 1240, 4600]
     assert due_at(dataclasses.replace(well, enabled=False), 0, 2000) is None
     assert due_at(dataclasses.replace(well, interval_seconds=0), 0, 2000) is None
+    assert due_at(dataclasses.replace(well, held=True), 0, 2000) is None
 
 
 def test_a_list_that_was_read_in_the_future_is_due() -> None:

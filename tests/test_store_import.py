@@ -35,6 +35,16 @@ async def test_an_import_is_undone_but_its_ids_are_not_lost(store: Store) -> Non
     assert kept in {channel.id for channel in before}
 
 
+async def test_an_import_under_way_does_not_bring_back_what_is_taken_back(store: Store) -> None:
+    number = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
+    changes = LineupChanges([Channel(0, "Added", identity="x")])
+    await store.lineup.apply(number, lambda _there: changes)
+    assert await store.lineup.undo_last(number)
+    with pytest.raises(StateError, match="taken back"):
+        await store.lineup.apply(number, lambda _there: changes)
+    assert await store.lineup.channels() == []
+
+
 async def test_an_import_that_fails_halfway_changes_nothing(store: Store) -> None:
     number = await store.lineup.add_list(ListSource(0, "playlist", "http://h/l"))
     twin = Channel(0, "A", playlist_id=number, identity="same")

@@ -95,11 +95,13 @@ function Editing({ id, onClose, onDone }) {
   useEffect(() => {
     exchange("GET", `lists/${id}`).then(([found, tag]) => {
       setKept({ ...found, tag });
-      form.setValues({ ...FRESH, ...found, url: found.url ?? "", hours: found.interval_seconds / HOUR });
+      form.setValues({ ...FRESH, ...found, url: found.url ?? "", hours: found.interval_seconds / HOUR, enabled: found.enabled && !found.held });
     }, form.setError);
   }, [id]);
+  /** One box for both: a list that is held stays so until somebody ticks it. */
+  const alone = (enabled) => (kept.held && !enabled ? {} : { enabled, held: false });
   const save = async () => {
-    const done = await form.send((values) => patch(`lists/${id}`, { ...settings(values), enabled: values.enabled, ...(values.url && values.url !== kept.url ? { url: values.url } : {}) }, kept.tag));
+    const done = await form.send((values) => patch(`lists/${id}`, { ...settings(values), ...alone(values.enabled), ...(values.url && values.url !== kept.url ? { url: values.url } : {}) }, kept.tag));
     if (done !== undefined) onDone();
   };
   const { field } = form;
@@ -112,7 +114,7 @@ function Editing({ id, onClose, onDone }) {
 }
 
 const ENDED = ["done", "failed"];
-const STATE_KINDS = { well: "good", failed: "bad", off: "off", fetching: "warn", reading: "warn", waiting: "warn" };
+const STATE_KINDS = { well: "good", failed: "bad", off: "off", held: "off", fetching: "warn", reading: "warn", waiting: "warn" };
 
 /** How far its import is. */
 function Progress({ at }) {
@@ -147,6 +149,7 @@ function List({ list, told, act, onEdit }) {
       <${Button} icon="edit" text=${false} label=${t("edit.what", { name })} onClick=${() => onEdit(list.id)} />
       <${Button} icon="trash" text=${false} label=${t("delete.what", { name })} onClick=${erase} /></span></div>
     <p class="nothing">${when}</p>
+    ${list.held && html`<p class="nothing">${t("lists.held")}</p>`}
     ${progress && html`<${Progress} at=${progress} />`}
     ${list.last_error && html`<p class="trouble">${list.last_error}</p>`}
     ${list.succeeded_at && html`<${Result} list=${list} />`}</li>`;
