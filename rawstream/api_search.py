@@ -10,6 +10,8 @@ was learnt to be, or by its content id, which engines are asked for before anyth
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, NamedTuple
 
@@ -24,6 +26,8 @@ from rawstream.records import ChannelSource
 from rawstream.rest import Call, Model, Operation
 from rawstream.store import Store
 from rawstream.store_search import Holder
+
+logger = logging.getLogger(__name__)
 
 _TAG: Final = "search"
 _ITEMS: Final = 100
@@ -233,23 +237,23 @@ class SearchOperations:
         if not hashes:
             return {}
         turns = asyncio.Semaphore(_ASKED_AT_ONCE)
+        told: dict[str, str] = {}
 
-        async def ask(infohash: str) -> str | None:
+        async def ask(infohash: str) -> None:
             async with turns:
-                return await self._search.content_id(infohash)
+                try:
+                    content_id = await self._search.content_id(infohash)
+                except Exception:  # a bug of ours is to keep nothing from being added
+                    logger.exception("the content id of %s could not be asked for", infohash)
+                    return
+                if content_id is not None:
+                    told[infohash] = content_id
 
-        asked = {asyncio.create_task(ask(one), name=f"content id of {one}"): one for one in hashes}
-        try:
-            await asyncio.wait(asked, timeout=self._patience_seconds)
-        finally:
-            for task in asked:
-                task.cancel()
-            answers = await asyncio.gather(*asked, return_exceptions=True)
-        return {
-            infohash: answer
-            for infohash, answer in zip(asked.values(), answers, strict=True)
-            if isinstance(answer, str)
-        }
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_seconds), asyncio.TaskGroup() as group:
+                for one in hashes:
+                    group.create_task(ask(one), name=f"content id of {one}")
+        return told
 
 
 def _item(hit: Hit, channels: Sequence[Holder]) -> SearchItem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from rawstream.engine_client import ContentRef
 from rawstream.engine_search import Found, Hit
 from rawstream.errors import UpstreamError
 from rawstream.guide_desk import GuideDesk
+from rawstream.logs import TextLines
 from rawstream.records import Channel, ChannelSource
+from rawstream.redaction import RedactingFilter
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 CID = "c" * 40
@@ -29,6 +32,7 @@ class Index:
         self.asked: list[tuple[Any, ...]] = []
         self.down = False
         self.silent: set[str] = set()
+        self.broken: set[str] = set()
 
     async def search(self, query: str, *, category: str, page: int, page_size: int) -> Found:
         self.asked.append((query, category, page, page_size))
@@ -39,6 +43,8 @@ class Index:
     async def content_id(self, infohash: str) -> str | None:
         if infohash in self.silent:
             await asyncio.Event().wait()
+        if infohash in self.broken:
+            raise RuntimeError("http://h/?token=canary")
         return self.content_ids.get(infohash)
 
 
@@ -151,6 +157,25 @@ async def test_an_engine_that_is_silent_keeps_nothing_from_being_added(
     added = await searching.add({"infohash": TWO, "name": "Two"}, {"infohash": ONE, "name": "One"})
     assert [one["added"] for one in added["items"]] == [True, False]
     assert added["items"][1]["channel_id"] == number
+
+
+async def test_a_bug_in_a_look_up_is_logged_and_keeps_nothing_from_being_added(
+    searching: Searching, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = await searching.channel("Mine", "content_id", CID)
+    searching.index.content_ids[ONE] = CID
+    searching.index.broken = {TWO}
+    added = await searching.add({"infohash": TWO, "name": "Two"}, {"infohash": ONE, "name": "One"})
+    assert [one["added"] for one in added["items"]] == [True, False]
+    assert added["items"][1]["channel_id"] == number
+    (record,) = [one for one in caplog.records if one.name == "rawstream.api_search"]
+    assert TWO in record.getMessage() and record.exc_info is not None
+    assert "canary" not in TextLines().format(_filtered(record))
+
+
+def _filtered(record: logging.LogRecord) -> logging.LogRecord:
+    RedactingFilter().filter(record)
+    return record
 
 
 async def test_two_who_add_the_same_at_once_have_it_once(searching: Searching) -> None:
