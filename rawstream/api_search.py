@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
@@ -65,13 +65,15 @@ class SearchItem(Model):
 
 class SearchResults(Model):
     """One page. `total`: results on all pages, as the engine counts them: one may be several items
-    here.
+    here. `duplicates_unknown`: the line-up has content ids of which nobody knows yet what they are,
+    so an item without channels may be in it all the same; adding it asks.
     """
 
     items: list[SearchItem]
     total: int
     page: int
     page_size: int
+    duplicates_unknown: bool
 
 
 class SearchQuery(Model):
@@ -98,12 +100,15 @@ class Wanted(Model):
 
 
 class ItemAdded(Model):
-    """`added` false: the channel had it already."""
+    """`added` false: the channel had it already. `duplicate_unknown`: it was added though another
+    channel may have it by its content id, which no engine told.
+    """
 
     infohash: str
     channel_id: int
     name: str
     added: bool
+    duplicate_unknown: bool
 
 
 class Added(Model):
@@ -175,6 +180,7 @@ class SearchOperations:
             total=found.total,
             page=query.page,
             page_size=query.page_size,
+            duplicates_unknown=await self._store.lineup.any_unresolved(),
         )
 
     async def add(self, call: Call) -> Added:
@@ -194,7 +200,8 @@ class SearchOperations:
 
     async def _add(self, contents: Sequence[_Content]) -> Added:
         hashes = list(dict.fromkeys(one.infohash for one in contents))
-        there = await self._there(hashes)
+        unresolved = await self._store.lineup.any_unresolved()
+        there, sure = await self._there(hashes)
         items = []
         for one in contents:
             known = there.get(one.infohash)
@@ -202,9 +209,10 @@ class SearchOperations:
                 number = await add_channel(self._store, await self._edit(one))
                 await self._guides.rematch(number)
                 there[one.infohash] = known = Holder(number, one.name)
-                items.append(_added(one, known, added=True))
+                unknown = unresolved and one.infohash not in sure
+                items.append(_added(one, known, added=True, duplicate_unknown=unknown))
             else:
-                items.append(_added(one, known, added=False))
+                items.append(_added(one, known, added=False, duplicate_unknown=False))
         added = sum(one.added for one in items)
         if added:
             await self._catalogue.look()
@@ -217,8 +225,10 @@ class SearchOperations:
         source = ChannelSource("infohash", content.infohash, infohash=content.infohash)
         return ChannelEdit(name=content.name, categories=categories, sources=(source,))
 
-    async def _there(self, hashes: Sequence[str]) -> dict[str, Holder]:
-        """The channel of each content that is in the line-up already, under whatever name."""
+    async def _there(self, hashes: Sequence[str]) -> tuple[dict[str, Holder], Collection[str]]:
+        """The channel of each content that is in the line-up already, under whatever name; and the
+        contents whose content id is known.
+        """
         having = await self._store.lineup.having(hashes)
         unknown = [one for one in hashes if one not in having]
         content_ids = await self._content_ids(unknown)
@@ -228,7 +238,7 @@ class SearchOperations:
             if content_id in by_id:
                 self._learn(ContentRef("content_id", content_id), infohash)
                 found[infohash] = by_id[content_id][0]
-        return found
+        return found, content_ids.keys()
 
     async def _content_ids(self, hashes: Sequence[str]) -> dict[str, str]:
         """Those that engines tell in time: of a content they don't know they take seconds to say
@@ -268,7 +278,13 @@ def _item(hit: Hit, channels: Sequence[Holder]) -> SearchItem:
     )
 
 
-def _added(content: _Content, channel: Holder, *, added: bool) -> ItemAdded:
+def _added(
+    content: _Content, channel: Holder, *, added: bool, duplicate_unknown: bool
+) -> ItemAdded:
     return ItemAdded(
-        infohash=content.infohash, channel_id=channel.id, name=channel.name, added=added
+        infohash=content.infohash,
+        channel_id=channel.id,
+        name=channel.name,
+        added=added,
+        duplicate_unknown=duplicate_unknown,
     )

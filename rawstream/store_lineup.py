@@ -44,6 +44,7 @@ from rawstream.store_search import (
     ChannelFilter,
     Found,
     Holder,
+    any_unresolved,
     channel_with_guide,
     find_channels,
     holders,
@@ -133,6 +134,10 @@ class LineupStore:
         case, as a source. Those that none has are left out.
         """
         return await self._db.look(lambda connection: holders(connection, values))
+
+    async def any_unresolved(self) -> bool:
+        """Whether `having` may miss a channel of an infohash: see `store_search`."""
+        return await self._db.look(any_unresolved)
 
     async def channel(self, channel_id: int) -> Channel | None:
         """One channel, retired or not."""

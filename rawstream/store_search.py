@@ -28,6 +28,12 @@ _HOLDERS: Final = """
     WHERE c.retired_at IS NULL AND (s.value IN ({marks}) OR s.infohash IN ({marks})
     OR i.infohash IN ({marks}) OR s.kind = 'magnet') ORDER BY c.position, c.id, s.place
 """
+_UNRESOLVED: Final = """
+    SELECT EXISTS (SELECT 1 FROM channel_sources s JOIN channels c ON c.id = s.channel_id
+    LEFT JOIN infohashes i ON i.kind = s.kind AND i.value = s.value
+    WHERE c.retired_at IS NULL AND s.kind IN ('content_id', 'unknown')
+    AND s.infohash IS NULL AND i.infohash IS NULL)
+"""
 _NAMED_AT_ONCE: Final = 500  # ids in one question; SQLite takes 999 in its oldest builds
 
 
@@ -189,6 +195,13 @@ def holders(connection: sqlite3.Connection, values: Sequence[str]) -> dict[str, 
                 if holder not in found.setdefault(value, []):
                     found[value].append(holder)
     return found
+
+
+def any_unresolved(connection: sqlite3.Connection) -> bool:
+    """Whether the line-up has content ids of which nobody has learnt yet what they are: `holders`
+    finds their channels by the id alone.
+    """
+    return bool(connection.execute(_UNRESOLVED).fetchone()[0])
 
 
 def _where(connection: sqlite3.Connection, wanted: ChannelFilter) -> tuple[str, list[Any]]:

@@ -122,10 +122,16 @@ async def test_what_the_line_up_has_is_shown_and_not_added_again(
     found = await searching.ask("GET", "/search")
     shown = [one["channels"] for one in found["items"]]
     assert shown == [[] if kind == "content_id" else [mine], []]
+    assert found["duplicates_unknown"] is (kind in ("content_id", "unknown"))
     added = await searching.add({"infohash": ONE, "name": "Again"})
     assert added == {
         "added": 0,
-        "items": [{"infohash": ONE, "channel_id": number, "name": "Mine", "added": False}],
+        "items": [
+            {
+                **{"infohash": ONE, "channel_id": number, "name": "Mine", "added": False},
+                "duplicate_unknown": False,
+            }
+        ],
     }
     assert await searching.names() == ["Mine"]
     learnt = [(ContentRef("content_id", CID), ONE)] if kind == "content_id" else []
@@ -157,6 +163,22 @@ async def test_an_engine_that_is_silent_keeps_nothing_from_being_added(
     added = await searching.add({"infohash": TWO, "name": "Two"}, {"infohash": ONE, "name": "One"})
     assert [one["added"] for one in added["items"]] == [True, False]
     assert added["items"][1]["channel_id"] == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "learnt", "unknown"),
+    [("content_id", None, True), ("content_id", THREE, False), ("infohash", None, False)],
+)
+async def test_what_may_be_a_duplicate_is_said_to_be(
+    kind: str, learnt: str | None, unknown: bool, searching: Searching
+) -> None:
+    await searching.channel("Mine", kind, CID, learnt)
+    assert (await searching.ask("GET", "/search"))["duplicates_unknown"] is unknown
+    searching.index.content_ids[ONE] = "d" * 40
+    added = await searching.add({"infohash": ONE, "name": "One"}, {"infohash": TWO, "name": "Two"})
+    assert [one["added"] for one in added["items"]] == [True, True]
+    told = [one["duplicate_unknown"] for one in added["items"]]
+    assert told == [False, unknown], "an engine knows the first one's id, of no channel"
 
 
 async def test_a_bug_in_a_look_up_is_logged_and_keeps_nothing_from_being_added(

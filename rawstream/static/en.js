@@ -387,6 +387,8 @@ export default {
   "search.add": "Add {n}",
   "search.added": "{n} were added",
   "search.added.one": "1 was added",
+  "search.added.unsure": "Of {n} it could not be told whether another channel has it already.",
+  "search.added.unsure.one": "Of 1 it could not be told whether another channel has it already.",
   "search.availability": "{n} % available",
   "search.category": "Category",
   "search.for": "Name of a channel",
@@ -396,6 +398,7 @@ export default {
   "search.lead": "The engine's own index of broadcasts.",
   "search.none": "Nothing was found.",
   "search.total": "{n} found",
+  "search.unsure": "Of some channels only the content id is known: whether one of these is among them is looked up when it is added.",
 
   "setting.adult_hidden": "Hide adult categories from everybody",
   "setting.hls_target_seconds": "Length of an HLS segment, seconds",

@@ -387,6 +387,8 @@ export default {
   "search.add": "Aggiungi {n}",
   "search.added": "{n} aggiunti",
   "search.added.one": "1 aggiunto",
+  "search.added.unsure": "Di {n} non si è potuto stabilire se un altro canale l'abbia già.",
+  "search.added.unsure.one": "Di 1 non si è potuto stabilire se un altro canale l'abbia già.",
   "search.availability": "disponibile al {n} %",
   "search.category": "Categoria",
   "search.for": "Nome di un canale",
@@ -396,6 +398,7 @@ export default {
   "search.lead": "L'indice delle trasmissioni del motore.",
   "search.none": "Non è stato trovato nulla.",
   "search.total": "{n} trovati",
+  "search.unsure": "Di alcuni canali si conosce solo il content id: se uno di questi sia tra loro si verifica quando lo si aggiunge.",
 
   "setting.adult_hidden": "Nascondi a tutti le categorie per adulti",
   "setting.hls_target_seconds": "Durata di un segmento HLS, secondi",

@@ -5,7 +5,7 @@ import { Badge, Button, Head, html, note, Nothing, Text, Trouble, useForm, useSt
 import { decimal, number } from "./format.js";
 import { t } from "./text.js";
 
-const known = (one) => one.known ?? one.duplicate ?? one.channel_id ?? (one.channels || []).length > 0;
+const known = (one) => one.channels.length > 0;
 
 function Found({ one, picked, onPick }) {
   const there = known(one);
@@ -41,7 +41,8 @@ export default function Look() {
     const items = [...picked.values()].map(({ infohash, name }) => ({ infohash, name, category: adding.values.category }));
     const told = await adding.send(() => post("search/add", { items }));
     if (told === undefined) return;
-    note(t("search.added", { n: told.added?.length ?? told.added ?? items.length }));
+    const unsure = told.items.filter((one) => one.duplicate_unknown).length;
+    note([t("search.added", { n: told.added }), unsure && t("search.added.unsure", { n: unsure })].filter(Boolean).join(" "));
     await look(page);
   };
   const items = found?.items ?? [];
@@ -53,6 +54,7 @@ export default function Look() {
       <button type="submit" disabled=${form.busy} aria-busy=${form.busy ? "true" : undefined}>${t("search.go")}</button></form>
     <${Trouble} error=${form.error || adding.error} />
     ${found && !items.length && html`<${Nothing} text=${t("search.none")} />`}
+    ${items.length > 0 && found.duplicates_unknown && html`<p class="nothing">${t("search.unsure")}</p>`}
     ${items.length > 0 && html`<div class="filter end"><${Text} label=${t("search.into")} ...${adding.field("category")} list="categories" />
       <datalist id="categories">${(data?.items ?? []).map((one) => html`<option key=${one.id} value=${one.name}></option>`)}</datalist>
       <${Button} icon="plus" label=${t("search.add", { n: picked.size })} onClick=${add} disabled=${!picked.size} /></div>
