@@ -17,7 +17,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
@@ -82,6 +82,7 @@ from rawstream.xtream import XtreamEndpoints
 logger = logging.getLogger(__name__)
 
 _ACCOUNT_TICK_SECONDS = 0.25
+_LAST_WORDS_SECONDS = 3.0  # for messages to webhooks that wait when we stop
 
 
 class Worker:
@@ -387,19 +388,28 @@ class Worker:
         cut = await self.server.shutdown(grace)
         if cut:
             logger.warning("%d connection(s) had to be cut", cut)
-        forced = asyncio.create_task(self._forced.wait(), name="second signal")
-        await asyncio.wait({channels, forced}, return_when=asyncio.FIRST_COMPLETED)
-        forced.cancel()
+        await self._unless_forced(asyncio.shield(channels))
         if not channels.done():
             logger.warning("engines still asked to stop are left; the next start asks them again")
             channels.cancel()
         await asyncio.gather(channels, return_exceptions=True)
+        if hasattr(self, "webhooks"):
+            await self._unless_forced(self.webhooks.drain(min(grace, _LAST_WORDS_SECONDS)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if hasattr(self, "accounts"):
             self.accounts.settle(math.inf)
         await self._kept.aclose()
+
+    async def _unless_forced(self, work: Awaitable[None]) -> None:
+        """Wait for it, but not beyond a second signal."""
+        under_way = asyncio.ensure_future(work)
+        forced = asyncio.create_task(self._forced.wait(), name="second signal")
+        await asyncio.wait({under_way, forced}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (under_way, forced):
+            task.cancel()
+        await asyncio.gather(under_way, forced, return_exceptions=True)
 
     def force(self) -> None:
         """Cut what the graceful stop still waits for: viewers, and engines that don't answer."""

@@ -45,13 +45,20 @@ class Chat:
 
 @asynccontextmanager
 async def hooked(
-    chat: Chat, *more: str, policy: FetchPolicy = OPEN, queue: int = 100, seconds: float = 20.0
+    chat: Chat,
+    *more: str,
+    policy: FetchPolicy = OPEN,
+    queue: int = 100,
+    seconds: float = 20.0,
+    pauses_end: bool = True,
 ) -> AsyncIterator[tuple[Webhooks, list[float]]]:
     """Running webhooks to a chat and to other addresses; the pauses they made."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
+        if not pauses_end:
+            await asyncio.Event().wait()
 
     async with serving(chat.answer) as base:
         urls: Sequence[str] = (f"{base}/{SECRET}", *more)
@@ -121,6 +128,47 @@ async def test_one_address_that_hangs_keeps_nobody_waiting_and_is_sent_the_newes
         stuck.hold.set()
         await until(lambda: len(stuck.got) == 4, "the rest")
     assert [one["at"] for one in stuck.got] == [1_700_000_000, 7, 8, 9]
+
+
+async def test_at_the_end_what_waits_is_sent() -> None:
+    chat = Chat()
+    chat.hold.clear()
+    async with hooked(chat) as (hooks, _):
+        for number in range(3):
+            hooks.say(Happening("engine_up", number, engine="http://e:6878"))
+        await until(lambda: chat.requests, "the first is on its way")
+        draining = asyncio.create_task(hooks.drain(30.0))
+        await asyncio.sleep(0)
+        chat.hold.set()
+        await draining
+        assert hooks.results == {"sent": 3}
+    assert [one["at"] for one in chat.got] == [0, 1, 2]
+
+
+async def test_at_the_end_nobody_pauses_and_each_message_is_tried_once_more() -> None:
+    chat = Chat()
+    chat.statuses = [500] * 9
+    async with hooked(chat, pauses_end=False) as (hooks, slept):
+        hooks.say(DOWN)
+        hooks.say(DOWN)
+        await until(lambda: slept, "a pause that would last")
+        await hooks.drain(30.0)
+        assert hooks.results == {"failed": 2}
+    assert len(chat.requests) == 3, "the first twice, the second once"
+
+
+async def test_what_is_not_sent_in_time_is_dropped_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chat = Chat()
+    chat.hold.clear()
+    async with hooked(chat) as (hooks, _):
+        for _ in range(3):
+            hooks.say(DOWN)
+        await until(lambda: chat.requests, "the first is on its way")
+        await hooks.drain(0.05)
+        assert hooks.results == {"dropped": 3}
+    assert "3 message(s) dropped" in caplog.text and SECRET not in caplog.text
 
 
 async def test_an_address_that_does_not_answer_is_given_up(

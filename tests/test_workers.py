@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from aiohttp import web
 from stage import PATIENCE_SECONDS, Player, quick_contents, until
+from web import serving
 
 from rawstream.config import Config, Timeouts
 from rawstream.errors import ConfigError, StateError, ViewerError
+from rawstream.happenings import Happening
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.simulator import EngineSimulator
 from rawstream.store import Store
@@ -132,6 +135,20 @@ async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
     await worker.start()
     await asyncio.gather(worker.stop(), worker.stop())
     await worker.stop()
+
+
+async def test_what_webhooks_were_not_yet_told_they_are_told_at_the_end(tmp_path: Path) -> None:
+    told: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        told.append(await request.read())
+        return web.Response()
+
+    async with serving(answer) as base:
+        async with working(config(tmp_path, webhooks=(f"{base}/hook",))) as worker:
+            for number in range(3):
+                worker.webhooks.say(Happening("engine_down", number, engine="http://e:6878"))
+        assert len([one for one in told if b"http://e:6878" in one]) == 3
 
 
 async def test_no_task_is_left_when_the_worker_has_stopped(tmp_path: Path) -> None:
