@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage import until
 
+from rawstream import books
 from rawstream.books import Books
 from rawstream.engine_client import ContentRef
 from rawstream.errors import StateError
@@ -129,3 +131,42 @@ async def test_each_line_is_told_as_it_is_noted(desk: Desk) -> None:
     desk.books.note("play", account="ana", channel="7", address="10.0.0.1", text="VLC")
     assert told == [Activity(99, "play", "ana", "7 One", "10.0.0.1", "VLC")]
     assert await desk.store.history() == told
+
+
+async def test_rounds_that_failed_are_counted_and_told_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(books, "_EVERY_SECONDS", 0.001)
+
+    def said(text: str) -> int:
+        return sum(text in record.getMessage() for record in caplog.records)
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    async def after_two_more() -> None:
+        before = desk.books.failures
+        await until(lambda: desk.books.failures >= before + 2, "two rounds more have failed")
+
+    watching = asyncio.create_task(desk.books.watch())
+    try:
+        desk.books.note("stop", channel="8")
+        async with no_room(desk.store, monkeypatch):
+            await after_two_more()
+        assert said("disk is full") == 1
+        await until(lambda: not desk.store._notes, "it is written once there is room")
+        counted = desk.books.failures
+        with monkeypatch.context() as patched:
+            patched.setattr(desk.counts, "take_bytes", broken)
+            await after_two_more()
+        assert said("a round of the books failed") == 1
+        desk.books.note("stop", channel="9")
+        await until(lambda: not desk.store._notes, "a bug has not ended the writing")
+        assert desk.books.failures >= counted + 2
+        async with no_room(desk.store, monkeypatch):
+            desk.books.note("stop", channel="8")
+            await after_two_more()
+        assert said("disk is full") == 2, "told again when it was well meanwhile"
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
