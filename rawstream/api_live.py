@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import Final
 
 from pydantic import Field
@@ -24,6 +25,7 @@ from rawstream.hls_writer import CONTENT_TYPE as PLAYLIST_TYPE
 from rawstream.hub import ChannelHub, first_ref
 from rawstream.leases import Lease
 from rawstream.on_air import EngineView, LiveTotals, OnAir
+from rawstream.plays import Plays
 from rawstream.records import Channel
 from rawstream.rest import Call, Failed, Model, NotThere, Operation, Raw
 from rawstream.stats import INTERVAL_SECONDS, Point, Stats
@@ -73,6 +75,7 @@ class LiveOperations:
         on_air: OnAir,
         stats: Stats,
         events: EventBus,
+        plays: Plays,
     ) -> None:
         self._hub = hub
         self._accounts = accounts
@@ -81,6 +84,7 @@ class LiveOperations:
         self._on_air = on_air
         self._stats = stats
         self._events = events
+        self._plays = plays
 
     def table(self) -> list[Operation]:
         """All of them."""
@@ -93,7 +97,7 @@ class LiveOperations:
                 answer=Raw(_PLAYED, (206, 416), plain=True),
                 errors=(409, 422),
                 description="`name`: a channel's id and `.ts` or `.m3u8`, a film's id and its"
-                " extension. It counts in nobody's limit.",
+                " extension. It counts in nobody's limit, and ends with the session or token.",
             ),
             Operation(
                 *("GET", one, self.one, "A channel or a film that is on air", _TAG),
@@ -204,6 +208,7 @@ class LiveOperations:
         if call.exchange.gone:
             return
         if channel.kind != "live":
+            self._plays.add(call.exchange, call.operator)
             self._play_film(channel, call, call.exchange)
             return
         extension = found[2].lower()
@@ -211,10 +216,14 @@ class LiveOperations:
             raise Failed(422, "channels are played as .ts and .m3u8")
         self._hub.allow(first_ref(channel))
         if extension == "m3u8":
-            self._hls.for_operator(channel, call.operator.account, call.request, call.exchange)
+            self._hls.for_operator(
+                *(channel, call.operator.account, call.request, call.exchange),
+                is_good=partial(self._plays.is_good, call.operator),
+            )
         elif call.request.method == "HEAD":
             call.exchange.stream(STREAM_HEADERS, STREAM_CONTENT_TYPE)
         else:
+            self._plays.add(call.exchange, call.operator)
             self._hub.watch_channel(
                 channel,
                 call.exchange,

@@ -202,6 +202,16 @@ class Exchange:
         else:
             connection.abort()
 
+    @property
+    def over(self) -> bool:
+        """Nothing of the answer is left to come."""
+        return self._connection is None
+
+    def cut(self) -> None:
+        """End the connection, however far the answer is; `on_gone` follows in a later turn."""
+        if self._connection is not None:
+            self._connection.abort()
+
     def keep(self) -> None:
         """For the server: the handler's coroutine has ended without an answer; one comes later."""
         if self._connection is not None:

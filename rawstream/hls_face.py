@@ -1,8 +1,8 @@
 """HLS to players: the playlist of a channel, its segments, and who may have them.
 
 Owns: what a playlist request needs to become a watcher, what a segment request is asked (the token
-in its URL, the account behind it), the answers. Must not know: how a playlist comes about
-(`packager`), which channel a URL names (`live`, `ace`).
+in its URL, the account or the operator behind it), the answers. Must not know: how a playlist comes
+about (`packager`), which channel a URL names (`live`, `ace`).
 
 A segment's path is the same for all watchers and can't be guessed, so that a cache may keep it by
 its path alone; the token behind it is looked at when the request reaches us.
@@ -11,6 +11,8 @@ its path alone; the token behind it is looked at when the request reaches us.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from rawstream.accounts import Accounts
@@ -27,6 +29,7 @@ from rawstream.records import Account, Channel
 from rawstream.watchers import RequestLease, Watcher, WatcherKey
 
 _USER_AGENT_CHARACTERS: Final = 200
+_PAGES: Final = 1000  # of operators who play, remembered
 _NOT_KEPT: Final = ("Cache-Control", "no-store")
 
 
@@ -44,6 +47,8 @@ class HlsEndpoints:
         self._hub = hub
         self._doorman = doorman
         self._accounts = accounts
+        # who plays in an operator's page, and whether that operator is one still
+        self._pages: OrderedDict[WatcherKey, Callable[[], bool]] = OrderedDict()
 
     # -- playlists --
 
@@ -78,17 +83,28 @@ class HlsEndpoints:
             raise
 
     def for_operator(
-        self, channel: Channel, account: Account, request: Request, exchange: Exchange
+        self,
+        channel: Channel,
+        account: Account,
+        request: Request,
+        exchange: Exchange,
+        *,
+        is_good: Callable[[], bool],
     ) -> None:
-        """A channel for an admin's page: without a lease, so in nobody's limit. Raises ViewerError
-        503.
+        """A channel for an admin's page: without a lease, so in nobody's limit. `is_good`: whether
+        he is one still; no longer are there segments for him. Raises ViewerError 503.
         """
         if _is_head(request, exchange):
             return
+        key = WatcherKey(0, channel.id, request.peer[0], agent_of(request))
+        self._pages[key] = is_good
+        self._pages.move_to_end(key)
+        if len(self._pages) > _PAGES:
+            self._pages.popitem(last=False)
         self._hub.watch_playlist(
             first_ref(channel),
             exchange,
-            WatcherKey(0, channel.id, request.peer[0], agent_of(request)),
+            key,
             prefix=self._prefix(request),
             name=channel.name,
             account=account.username,
@@ -156,10 +172,12 @@ class HlsEndpoints:
         """
         account = self._account(claims)
         watcher = packager.watchers.numbered(claims.watcher)
-        if watcher is not None:
-            return watcher
         ours = claims.account_id, claims.channel_id
         key = WatcherKey(*ours, request.peer[0], agent_of(request))
+        if claims.channel_id and account is None:
+            self._check_page(packager, watcher.key if watcher is not None else key)
+        if watcher is not None:
+            return watcher
         watcher = packager.watchers.get(key)
         if watcher is not None:
             return watcher
@@ -171,6 +189,17 @@ class HlsEndpoints:
             lease=lease,
             port=request.peer[1],
         )
+
+    def _check_page(self, packager: Packager, key: WatcherKey) -> None:
+        """Raises ViewerError 403: the operator whose page this is has logged out."""
+        is_good = self._pages.get(key)
+        if is_good is not None and is_good():
+            return
+        self._pages.pop(key, None)
+        watcher = packager.watchers.get(key)
+        if watcher is not None:
+            packager.watchers.end(watcher)
+        raise ViewerError(403, "whoever played this is no operator any more")
 
     def _account(self, claims: Claims) -> Account | None:
         """None for a local player. Raises ViewerError 403."""

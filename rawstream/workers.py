@@ -67,6 +67,7 @@ from rawstream.on_air import OnAir
 from rawstream.operators import Operators
 from rawstream.pages import PageEndpoints, Site, read_site
 from rawstream.passwords import Passwords
+from rawstream.plays import Plays
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.predecessor_api import PredecessorEndpoints
 from rawstream.protocol import Server
@@ -108,7 +109,9 @@ class Worker:
         self.events: EventBus
         self.settings: LiveSettings
         self.log_tail = LogTail()
+        self.plays: Plays
         self._doorman: Doorman
+        self._hls: HlsEndpoints
         self._xtream: XtreamEndpoints
         self.first_password: str | None = None  # of the admin made at the first start
         self.first_link: str | None = None  # the secret of the link that logs him in once
@@ -171,7 +174,7 @@ class Worker:
     def _players(self) -> PlayerEndpoints:
         config, accounts, catalogue = self.config, self.accounts, self.catalogue
         doorman = self._doorman
-        hls = HlsEndpoints(self.hub, doorman, accounts)
+        hls = self._hls = HlsEndpoints(self.hub, doorman, accounts)
         live = LiveEndpoints(doorman, self.hub, accounts, catalogue, hls)
         vod = VodEndpoints(doorman, self.hub.films, accounts, catalogue, config.timeouts)
         ace = AceAccountEndpoints(doorman, catalogue, AceEndpoints(self.hub, hls), live, vod)
@@ -195,9 +198,8 @@ class Worker:
                 learn=self.hub.pool.learn,
             ).table(),
             *LiveOperations(
-                *(self.hub, self.accounts, self.store),
-                HlsEndpoints(self.hub, doorman, self.accounts),
-                *(self.on_air, self.stats, self.events),
+                *(self.hub, self.accounts, self.store, self._hls),
+                *(self.on_air, self.stats, self.events, self.plays),
             ).table(),
             *ListOperations(self.store, self.refresher, self.config).table(),
             *HistoryOperations(self.store, self.log_tail).table(),
@@ -241,6 +243,7 @@ class Worker:
             self.store, adult_hidden=config.adult_hidden, on_change=self._changed
         )
         self.operators = Operators(self.store.credentials, self.accounts)
+        self.plays = Plays(self.operators.is_good)
         self.books = Books(self.store, self.accounts, name_of=self._name_of)
         self._kept.push_async_callback(self._close_books)
         self.accounts.on_activity = self.books.note
@@ -363,6 +366,7 @@ class Worker:
             await asyncio.sleep(_ACCOUNT_TICK_SECONDS)
             try:
                 self.accounts.tick(time.monotonic())
+                self.plays.tick()
             except Exception:  # one bug of ours is not to end everybody's limits
                 logger.exception("a tick of the accounts failed")
 

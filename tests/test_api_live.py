@@ -357,3 +357,47 @@ async def test_an_admin_plays_any_channel_and_counts_nowhere(tmp_path: Path) -> 
             limits=Limits(),
         )
         assert (head.status, head.headers["content-type"]) == (200, "video/mp2t")
+
+
+@pytest.mark.parametrize("end", ["logged out", "token removed", "token expired"])
+async def test_what_an_operator_plays_ends_with_what_let_him_in(tmp_path: Path, end: str) -> None:
+    contents, film = quick_contents(), film_content(repeats=40)
+    async with show(tmp_path, [*contents, film]) as desk:
+        number = await desk.add_channel(contents[0])
+        values: dict[str, Any] = {"kind": "movie", "extension": "mp4"}
+        movie = await desk.worker.store.lineup.add_channel(
+            Channel(0, "Film", sources=(of_engine(film),), **values)
+        )
+        token = await desk.ask("POST", "/tokens", {"name": "script"}, status=201)
+        shown = ("Authorization", f"Bearer {token['secret']}")
+        if end == "logged out":
+            shown = ("Cookie", desk.cookie)
+        bystander = await desk.made.play(contents[0], user_agent="box")
+        theirs = []
+        for path in (f"live/play/{number}.ts", f"live/play/{movie}.mp4", "events"):
+            held = Held(desk.made.port, f"/api/v1/{path}", [shown])
+            held.reads = not path.endswith("mp4")
+            desk.made.players.append(held)
+            theirs.append(await held.open())
+        url = f"/api/v1/live/play/{number}.m3u8"
+        playlist = await desk.made.ask(url, headers=[shown])
+        segment = playlist.body.decode().split("\n")[-2]
+        assert (await desk.made.ask(segment)).status == 200
+        match end:
+            case "logged out":
+                await desk.ask("DELETE", "/session", status=204)
+            case "token removed":
+                await desk.ask("DELETE", f"/tokens/{token['id']}", status=204)
+            case _:
+                async with desk.worker.store.db.write() as transaction:
+                    transaction.changed("credentials")
+                    await transaction.execute(
+                        "UPDATE credentials SET expires_at = 1 WHERE id = ?", (token["id"],)
+                    )
+        theirs[1].read_on()
+        await until(lambda: all(player.over for player in theirs), "all of it has ended")
+        assert (await desk.made.ask(segment)).status == 403
+        assert (await desk.made.ask(url, headers=[shown])).status == 401
+        assert (await desk.made.ask(segment)).status == 403
+        so_far = len(bystander.data)
+        await until(lambda: len(bystander.data) > so_far + SOME, "nobody else is cut")

@@ -118,6 +118,7 @@ ORDER = (
     "sittings",
     "accounts",
     "operators",
+    "plays",
     "books",
     "engine_roster",
     "on_air",
