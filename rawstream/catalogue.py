@@ -244,19 +244,23 @@ class Catalogue:
         return channel.adult or not self._adult.isdisjoint(channel.categories)
 
     def _made(self, key: Hashable, allowed: frozenset[int] | None, hidden: bool) -> View:
+        # nothing in a view may lead back here: a catalogue that is replaced would stay, with all
+        # its channels, until garbage is collected, and that holds up the loop
+        adult, ordered = self._adult, self._categories
+
         def shows(channel: Channel) -> bool:
             return (allowed is None or not allowed.isdisjoint(channel.categories)) and not (
-                hidden and self.is_adult(channel)
+                hidden and (channel.adult or not adult.isdisjoint(channel.categories))
             )
 
         def categories_of(things: Collection[Sorted]) -> tuple[Category, ...]:
             used = {category for thing in things for category in thing.categories}
             categories = [
                 category
-                for category in self._categories
+                for category in ordered
                 if category.id in used
                 and (allowed is None or category.id in allowed)
-                and not (hidden and category.id in self._adult)
+                and not (hidden and category.id in adult)
             ]
             if any(not thing.categories for thing in things):
                 categories.append(UNSORTED)

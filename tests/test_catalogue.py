@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 
@@ -47,6 +49,21 @@ def test_what_is_for_adults_can_be_hidden_from_one_or_from_all() -> None:
     child = dataclasses.replace(ANYONE, show_adult=False)
     assert names(child) == (["One", "Bare"], ["News", UNSORTED.name])
     assert names(ANYONE, adult_hidden=True) == names(child)
+
+
+def test_a_catalogue_that_is_replaced_goes_at_once_without_a_collection() -> None:
+    channels = (*CHANNELS, Channel(15, "Ours", logo="/logos/a.png"), *FILMS)
+    gc.disable()
+    try:
+        catalogue = Catalogue(1, channels, (NEWS, NIGHT), series=SERIES)
+        for account in (ANYONE, dataclasses.replace(ANYONE, show_adult=False)):
+            for base in ("", "http://tv"):
+                assert catalogue.visible(account, base).series
+        gone = weakref.ref(catalogue)
+        del catalogue
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 FILMS = (

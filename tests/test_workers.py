@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,13 +20,14 @@ from aiohttp import web
 from stage import PATIENCE_SECONDS, Player, quick_contents, until
 from web import serving
 
+from rawstream import workers
 from rawstream.config import Config, Timeouts
 from rawstream.errors import ConfigError, StateError, ViewerError
 from rawstream.happenings import Happening
 from rawstream.predecessor import EXTRA_PORT
 from rawstream.simulator import EngineSimulator
 from rawstream.store import Store
-from rawstream.workers import Worker, raise_descriptor_limit
+from rawstream.workers import Worker, raise_descriptor_limit, settle_garbage
 
 SOME = 60_000
 
@@ -215,6 +218,42 @@ async def test_the_second_signal_cuts_what_the_first_waits_for(tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
         writer.transport.abort()
+
+
+class _Circle:
+    def __init__(self) -> None:
+        self.self = self
+
+
+def test_garbage_is_collected_before_and_after_what_is_there_has_settled() -> None:
+    before, kept = weakref.ref(_Circle()), _Circle()
+    after = []
+    gc.disable()
+    try:
+        settle_garbage()
+        assert before() is None, "it would be frozen for ever"
+        assert gc.get_freeze_count() > 0 and all(one is not kept for one in gc.get_objects())
+        after.append(weakref.ref(_Circle()))
+        assert after[0]() is not None
+        gc.collect()
+        assert after[0]() is None
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+async def test_a_server_has_settled_when_it_is_ready(tmp_path: Path) -> None:
+    frozen = []
+
+    def ready(_worker: Worker) -> None:
+        frozen.append(gc.get_freeze_count())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        assert await workers._serve(config(tmp_path), ready, None) == 0
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 0
 
 
 def test_the_descriptor_limit_is_the_highest_we_may_have() -> None:
