@@ -140,6 +140,7 @@ class LiveChannel:
         # -- state --
         self.state = ChannelState.IDLE
         self.since = time.monotonic()
+        self.ordered = False  # its source was left because the operator wanted that
         self._empty_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._former: set[asyncio.Task[None]] = set()  # cancelled, and not over yet
@@ -203,7 +204,7 @@ class LiveChannel:
         if not self.wanted:
             self.stop()
             return
-        self.supply.on_step("lost", "left by the operator")
+        self.supply.on_step("moved", "by the operator")
         self._begin_again(onward=onward)
 
     async def move(self) -> bool:
@@ -219,14 +220,16 @@ class LiveChannel:
         if self.state is not ChannelState.LIVE or self.supply.feed is not feed:
             self.supply.discard(other)
             return False
-        self.supply.on_step("lost", f"{feed.label}: is to be left")
+        self.supply.on_step("moved", f"{feed.label}: its engine is drained")
         self._begin_again(feed=other)
         return True
 
     def _begin_again(self, *, onward: bool = False, feed: Feed | None = None) -> None:
         former = self._task
         assert former is not None, "it was begun"
-        self.supply_lost()
+        if self.state is ChannelState.LIVE:  # else it has lost its source already
+            self.ordered = True
+            self._move(ChannelState.RECOVERING)
         former.cancel()
         self._former.add(former)
         former.add_done_callback(self._former.discard)
@@ -539,6 +542,7 @@ class LiveChannel:
         return await self._make_room(self)
 
     def supply_lost(self) -> None:
+        self.ordered = False
         if self.state is ChannelState.LIVE:
             self._move(ChannelState.RECOVERING)
 

@@ -4,7 +4,8 @@ source, an engine is down or up.
 Owns: when each of these is so, and that it is said once. Must not know: who is told, over what.
 
 A channel is down when no source brought it, not when nobody wants it any more. One that is asked
-for again and again meanwhile is down once.
+for again and again meanwhile is down once. A source that an operator wanted to be left was not
+lost.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class Happenings:
     def moved(self, channel: LiveChannel) -> None:
         """It has another state."""
         match channel.state:
+            case ChannelState.RECOVERING if channel.ordered:
+                self._lost.pop(channel, None)
             case ChannelState.RECOVERING:
                 self._lost[channel] = _Lost(
                     self._clock(), _source_of(channel), channel.supply.last_error or ""

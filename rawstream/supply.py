@@ -38,8 +38,8 @@ _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
 
 
 class LadderStep(NamedTuple):
-    """What a channel does when its source fails. `rung`: lost (why), same url, session, engine,
-    source (what is tried), failed (why), back (with what).
+    """What a channel does when its source fails. `rung`: lost (why), moved (the operator wanted it
+    left), same url, session, engine, source (what is tried), failed (why), back (with what).
     """
 
     key: str
@@ -86,6 +86,7 @@ class Supply:
         self._splice: Splice | None = None  # the last one: it knows how clocks were shifted
         # -- the ladder --
         self._avoid: list[Engine] = []
+        self._ordered = False  # the next attempt is the operator's will, and no rung
         self._deadline: float | None = None  # of the recovery under way, until it has proved itself
         self._proof_from = 0.0
         self._lost_at = 0.0
@@ -161,6 +162,7 @@ class Supply:
 
     def _begin_again(self, *, onward: bool) -> None:
         """As a recovery begins. Onward from the only source there is goes another engine."""
+        self._ordered = True
         self._deadline = time.monotonic() + self._timeouts.recover_seconds
         self._proof_from = self._mux.seconds
         self._lost_at = time.monotonic()
@@ -191,9 +193,10 @@ class Supply:
         if before is not None:
             rung = "session" if before == self._tried else "engine"
             rung = rung if before[0] == place else "source"
-            if self.first_data_at is not None:  # the first start is no ladder
+            if self.first_data_at is not None and not self._ordered:  # the first start is no ladder
                 self._steps[rung] += 1
             self.on_step(rung, label)
+        self._ordered = False
 
     def _came_back(self, feed: Feed) -> None:
         self.on_step("back", feed.label)

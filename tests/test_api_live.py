@@ -14,6 +14,7 @@ from test_api import ask
 
 from rawstream.config import Limits, Timeouts
 from rawstream.errors import UpstreamError
+from rawstream.happenings import Happening
 from rawstream.http_client import request
 from rawstream.records import Channel
 
@@ -168,6 +169,34 @@ async def test_next_takes_the_next_source_of_a_channel(tmp_path: Path) -> None:
         # and around again
         await desk.ask("POST", f"/live/{channel.key}/next", status=204)
         await until(lambda: contents[0].counters.getstream_calls == 2, "the first source")
+
+
+@pytest.mark.parametrize("order", ["restart", "next", "drain"])
+async def test_what_an_operator_orders_is_no_failover(tmp_path: Path, order: str) -> None:
+    contents = quick_contents()
+    async with show(tmp_path, contents, engines=2) as desk:
+        told: list[Happening] = []
+        steps: list[str] = []
+        desk.worker.happenings._tell = told.append
+        desk.hub.ladder_listeners.append(lambda step: steps.append(step.rung))
+        viewer = await desk.made.play(contents[0])
+        await viewer.more(SOME)
+        channel = desk.made.channel()
+        assert channel is not None
+        if order == "drain":
+            (engine,) = [
+                e
+                for e in (await desk.ask("GET", "/engines"))["items"]
+                if e["url"] == channel.engine
+            ]
+            await desk.ask("PATCH", f"/engines/{engine['id']}", {"draining": True})
+        else:
+            await desk.ask("POST", f"/live/{channel.key}/{order}", status=204)
+        await until(lambda: "back" in steps, "it goes on")
+        await until(lambda: desk.made.state() == "live", "it is on air again")
+        assert steps[0] == "moved" and "lost" not in steps
+        assert not any(desk.hub.tally.steps.values()), "no rung of a ladder was climbed"
+        assert told == []
 
 
 async def test_next_takes_another_engine_where_there_is_one_source(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ class Watched:
     def another(self, *refs: ContentRef) -> Any:
         supply = SimpleNamespace(feed=SimpleNamespace(label="engine a"), last_error=None)
         return Shown(
-            key="k", name="One", refs=list(refs or (REF,)), supply=supply, state=State.IDLE
+            **{"key": "k", "name": "One", "refs": list(refs or (REF,)), "supply": supply},
+            **{"state": State.IDLE, "ordered": False},
         )
 
     def move(self, *states: State, channel: Any = None) -> None:
@@ -94,6 +95,18 @@ def test_a_failover_is_told_with_both_sources_and_how_long_it_took(watched: Watc
         seconds=2.2,
     )
     assert told.sentence.startswith("Channel One goes on from engine b after 2.2 s: ")
+
+
+def test_what_an_operator_moves_has_lost_nothing_until_it_does(watched: Watched) -> None:
+    watched.move(State.STARTING, State.LIVE)
+    watched.channel.ordered = True
+    watched.move(State.RECOVERING, State.LIVE)
+    assert watched.told == []
+    watched.channel.ordered = False
+    watched.move(State.RECOVERING, State.LIVE)
+    watched.channel.ordered = True
+    watched.move(State.RECOVERING, State.FAILED)
+    assert watched.events == ["failover", "channel_down"], "where the move leads nowhere it is down"
 
 
 def test_a_channel_is_down_once_and_up_once(watched: Watched) -> None:
