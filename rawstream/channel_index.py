@@ -6,12 +6,13 @@ Must not know: how a channel is made, when it ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from rawstream.channels import LiveChannel, Superseded
 from rawstream.engine_client import ContentRef
 from rawstream.engine_pool import EnginePool
+from rawstream.records import ChannelSource
 
 _SPELLINGS: Final = 16  # of one content on air, remembered for its next viewers
 
@@ -24,6 +25,7 @@ class ChannelIndex:
         self._channels: dict[LiveChannel, None] = {}
         self._by_ref: dict[ContentRef, LiveChannel] = {}
         self._by_infohash: dict[str, LiveChannel] = {}
+        self._by_id: dict[int, LiveChannel] = {}  # of the line-up: those whose sources they have
 
     def __iter__(self) -> Iterator[LiveChannel]:
         return iter(self._channels)
@@ -36,6 +38,7 @@ class ChannelIndex:
         ref = channel.refs[0]
         self._channels[channel] = None
         self._by_ref[ref] = channel
+        self._note_ways(channel)
         infohash = self._pool.known_infohash(ref)
         if infohash is not None:
             self.claim(channel, infohash)
@@ -46,11 +49,20 @@ class ChannelIndex:
         for ref in channel.refs:
             if self._by_ref.get(ref) is channel:
                 del self._by_ref[ref]
+        if self._by_id.get(channel.ways_of) is channel:
+            del self._by_id[channel.ways_of]
         self._drop_infohash(channel)
 
-    def find(self, ref: ContentRef) -> LiveChannel | None:
-        """The channel that runs this content."""
-        channel = self._by_ref.get(ref)
+    @property
+    def ids(self) -> Collection[int]:
+        """The channels of the line-up whose sources are on air."""
+        return list(self._by_id)
+
+    def find(self, ref: ContentRef, line_up_id: int = 0) -> LiveChannel | None:
+        """The channel that runs this content. `line_up_id`: it is asked for as this channel of the
+        line-up, and the one with its sources is meant, though the first may be another by now.
+        """
+        channel = self._by_id.get(line_up_id) or self._by_ref.get(ref)
         if channel is None:
             infohash = self._pool.known_infohash(ref)
             if infohash is None and ref.kind == "unknown":
@@ -65,6 +77,39 @@ class ChannelIndex:
             channel.refs.append(ref)
             self._by_ref[ref] = channel
 
+    def add_ways(
+        self, channel: LiveChannel, ways: Sequence[ChannelSource], ways_of: int = 0
+    ) -> None:
+        """See `LiveChannel.add_ways`."""
+        before = channel.ways_of
+        channel.add_ways(ways, ways_of)
+        if channel.ways_of != before:
+            if self._by_id.get(before) is channel:
+                del self._by_id[before]
+            self._note_ways(channel)
+
+    def _note_ways(self, channel: LiveChannel) -> None:
+        if channel.ways_of:
+            self._by_id[channel.ways_of] = channel
+
+    def rename(self, channel: LiveChannel, sources: Sequence[ContentRef]) -> None:
+        """Somebody has decided that these are its sources. Where what it was asked for first is
+        none of them, it is called by the best one: who wants the other by itself is to have that.
+        """
+        infohash = self._pool.known_infohash(channel.refs[0])
+        known = {self._pool.known_infohash(ref) or ref.value for ref in sources}
+        if infohash in known or not known or not set(channel.refs).isdisjoint(sources):
+            return
+        for former in channel.refs:
+            if self._by_ref.get(former) is channel:
+                del self._by_ref[former]
+        channel.refs[:] = [sources[0]]
+        self._by_ref.setdefault(sources[0], channel)
+        if channel.infohash is None or channel.infohash == infohash:
+            self._drop_infohash(channel)
+            channel.infohash = None
+            channel.key = str(sources[0])
+
     def claim(self, channel: LiveChannel, infohash: str, asked: Sequence[ContentRef] = ()) -> None:
         """The channel is this content. `asked`: what was started, if that may be another source
         than the channel's first. Raises Superseded when another channel runs it.
@@ -77,7 +122,7 @@ class ChannelIndex:
         other = self._by_infohash.get(infohash)
         if other is not None and other is not channel and other.running:
             if not fallback:
-                other.add_ways(channel.ways)
+                self.add_ways(other, channel.ways, channel.ways_of)
             raise Superseded(other, fallback=fallback)
         if channel.infohash is not None and channel.infohash != infohash:
             self._drop_infohash(channel)

@@ -21,7 +21,7 @@ from rawstream.errors import UpstreamError
 from rawstream.mux import Mux
 from rawstream.packager import Packager, PlaylistRequest
 from rawstream.records import ChannelSource
-from rawstream.sources import EngineFeed, Feed, FeedFailed, Source
+from rawstream.sources import EngineFeed, Feed, FeedFailed, Source, ref_of
 from rawstream.supply import LadderStep, Supply
 from rawstream.tally import Tally
 from rawstream.viewer import Lease, Spectator, Viewer, ViewerSnapshot
@@ -88,7 +88,8 @@ class Superseded(Exception):
 class LiveChannel:
     """One content on air, or on its way there.
 
-    `ways`: the sources of a channel of the line-up, best first; none for a content by itself.
+    `ways`: the sources of a channel of the line-up, best first, and `ways_of` its number; none for
+    a content by itself.
     `identify` learns the content's canonical infohash, `sources` then makes of the ways what can be
     opened. `claim(channel, infohash, asked)` is the owner's word on who runs a content: it
     raises Superseded when another channel does. `make_room` is asked when all engines are full.
@@ -103,6 +104,7 @@ class LiveChannel:
         name: str,
         refs: list[ContentRef],
         ways: Sequence[ChannelSource] = (),
+        ways_of: int = 0,
         timeouts: Timeouts,
         limits: Limits,
         sources: Callable[[LiveChannel], Sequence[Source]],
@@ -119,6 +121,7 @@ class LiveChannel:
         self.name = name
         self.refs = refs
         self.ways = ways
+        self.ways_of = ways_of
         self.infohash: str | None = None
         # -- collaborators --
         self._timeouts = timeouts
@@ -196,7 +199,7 @@ class LiveChannel:
 
     # -- what the operator does --------------------------------------------------------------------
 
-    def restart(self, *, onward: bool = False) -> None:
+    def restart(self, *, onward: bool = False, why: str = "by the operator") -> None:
         """Leave the source, and look for one as at the start: the best first, or `onward` the one
         behind it. Viewers keep their connections. A channel that nobody wants ends.
         """
@@ -204,7 +207,7 @@ class LiveChannel:
         if not self.wanted:
             self.stop()
             return
-        self.supply.on_step("moved", "by the operator")
+        self.supply.on_step("moved", why)
         self._begin_again(onward=onward)
 
     async def move(self) -> bool:
@@ -259,11 +262,33 @@ class LiveChannel:
         key, cut = watcher.key, partial(watchers.cut, watcher)
         return Spectator(key.address, key.user_agent, watcher.lease, cut)
 
-    def add_ways(self, ways: Sequence[ChannelSource]) -> None:
+    def add_ways(self, ways: Sequence[ChannelSource], ways_of: int = 0) -> None:
         """A content that was opened by itself, or with fewer sources, has these as well."""
         if len(ways) > len(self.ways):
-            self.ways = ways
-            self.supply.set_sources(self._sources_of(self))
+            self.ways_of = ways_of
+            self._take_ways(ways)
+
+    def change_ways(self, ways: Sequence[ChannelSource], *, by_hand: bool) -> None:
+        """The channel of the line-up has other sources now. The one on air stays until it fails, or
+        the operator wants the next; but one that was taken away by hand is left at once.
+        """
+        if not ways and not by_hand:
+            return
+        listed = self._take_ways(ways)
+        if not ways:
+            self.stop()
+        elif by_hand and not listed:
+            self.restart(why="its source was removed")
+
+    def _take_ways(self, ways: Sequence[ChannelSource]) -> bool:
+        """Whether the source that was opened last is among them."""
+        before = list(map(ref_of, self.ways)) or self.refs[:1]
+        there = dict(zip(before, self.supply.sources, strict=False))
+        self.ways = ways
+        made = self._sources_of(self)
+        return self.supply.set_sources(
+            [there.get(ref_of(way), one) for way, one in zip(ways, made, strict=False)]
+        )
 
     def hold(self, waiting: Waiting) -> None:
         """Take a viewer: let him in at once if the channel is on air, else keep him until it is or

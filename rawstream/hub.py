@@ -251,6 +251,23 @@ class ChannelHub:
         channel.stop()
         return True
 
+    @property
+    def line_up_ids(self) -> Collection[int]:
+        """The channels of the line-up whose sources are on air: see `sources_are`."""
+        return self._channels.ids
+
+    def sources_are(self, shown: Channel) -> None:
+        """A channel of the line-up has these sources now: see `LiveChannel.change_ways`."""
+        for channel in [one for one in self._channels if one.ways_of == shown.id and one.running]:
+            before, ways = list(map(ref_of, channel.ways)), shown.sources
+            now = list(map(ref_of, ways))
+            if now == before:
+                continue
+            by_hand = shown.playlist_id is None or "sources" in shown.edited
+            if by_hand:
+                self._channels.rename(channel, now)
+            channel.change_ways(ways, by_hand=by_hand)
+
     def allow(self, ref: ContentRef) -> None:
         """What the operator has stopped may be watched again."""
         self._refusals.allow(ref)
@@ -318,7 +335,7 @@ class ChannelHub:
         if film is not None:
             self._watch_film(film, waiting)
         else:
-            channel = self._admit(ref, name, ways)
+            channel = self._admit(ref, name, ways, channel_id)
             channel.note_id(channel_id)
             channel.hold(waiting)
 
@@ -341,12 +358,12 @@ class ChannelHub:
         if self.film(ref) is not None:
             raise ViewerError(404, "this content is a film, and not served as HLS")
         if self.watcher(ref, key) is not None:
-            channel = self._channels.find(ref)  # who watches already is no viewer more
+            channel = self._channels.find(ref, key.channel_id)  # he is no viewer more
             assert channel is not None, "he watches it"
-            channel.add_ways(ways)
+            self._channels.add_ways(channel, ways, channel_id)
         else:
             self._check_room(ref, exchange.request, leased=lease is not None)
-            channel = self._admit(ref, name, ways)
+            channel = self._admit(ref, name, ways, channel_id)
         channel.note_id(channel_id)
         deadline = time.monotonic() + self._timeouts.hls_hold_seconds
         channel.hold_playlist(
@@ -357,7 +374,7 @@ class ChannelHub:
 
     def watcher(self, ref: ContentRef, key: WatcherKey) -> Watcher | None:
         """The player, if he watches this content by HLS."""
-        channel = self._channels.find(ref)
+        channel = self._channels.find(ref, key.channel_id)
         if channel is None or channel.packager is None:
             return None
         return channel.packager.watchers.get(key)
@@ -366,7 +383,7 @@ class ChannelHub:
         """Whether this player needs no leave to be told of the content's playlist: he watches it by
         HLS, and has not left it for another one.
         """
-        channel = self._channels.find(ref)
+        channel = self._channels.find(ref, key.channel_id)
         if channel is None or channel.packager is None:
             return False
         watchers = channel.packager.watchers
@@ -388,9 +405,11 @@ class ChannelHub:
         agent = request.headers.get("user-agent", "")[:200]
         self._refusals.check_player(request.peer[0], agent, ref, time.monotonic())
 
-    def _admit(self, ref: ContentRef, name: str, ways: Sequence[ChannelSource]) -> LiveChannel:
+    def _admit(
+        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource], channel_id: int
+    ) -> LiveChannel:
         """The channel for one viewer more, begun if need be. Raises ChannelUnavailable."""
-        channel = self._channels.find(ref)
+        channel = self._channels.find(ref, channel_id)
         if channel is None:
             self._refusals.check_content(ref, time.monotonic())
             if len(self._channels) >= self._limits.channels:
@@ -398,22 +417,23 @@ class ChannelHub:
         if sum(c.held for c in self._channels) >= self._limits.held_viewers:
             raise ChannelUnavailable("too many viewers are waiting for channels", retry_after=5)
         if channel is None:
-            channel = self._create(ref, name, ways)
+            channel = self._create(ref, name, ways, channel_id)
         else:
-            channel.add_ways(ways)
-        self._channels.note_spelling(channel, ref)
+            self._channels.add_ways(channel, ways, channel_id)
+        if channel is self._channels.find(ref):
+            self._channels.note_spelling(channel, ref)
         return channel
 
     def film(self, ref: ContentRef) -> Film | None:
         """See `Films.of_content`."""
         return self.films.of_content(ref)
 
-    def _take_film(
-        self, channel: LiveChannel, ways: Sequence[ChannelSource], waiting: Sequence[Waiting]
-    ) -> None:
+    def _take_film(self, channel: LiveChannel, waiting: Sequence[Waiting]) -> None:
         """A channel is a film: who waits for it watches that, as will who asks for it next."""
         ref = channel.refs[0]
-        film = Film(str(ref), channel.name, tuple(ways) or (ChannelSource(ref.kind, ref.value),))
+        film = Film(
+            str(ref), channel.name, tuple(channel.ways) or (ChannelSource(ref.kind, ref.value),)
+        )
         self.films.note_contents(channel.refs, film)
         for one in waiting:
             one.exchange.on_gone = None
@@ -457,7 +477,7 @@ class ChannelHub:
         )
 
     def _create(
-        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource] = ()
+        self, ref: ContentRef, name: str, ways: Sequence[ChannelSource], channel_id: int
     ) -> LiveChannel:
         infohash = self.pool.known_infohash(ref)
         channel = LiveChannel(
@@ -467,6 +487,7 @@ class ChannelHub:
             timeouts=self._timeouts,
             limits=self._limits,
             ways=ways,
+            ways_of=channel_id if ways else 0,
             sources=self._sources_of,
             identify=self._identify,
             claim=self._channels.claim,
@@ -476,7 +497,7 @@ class ChannelHub:
             viewer_id=self._viewer_id,
             tally=self.tally,
         )
-        channel.on_film = partial(self._take_film, channel, tuple(ways))
+        channel.on_film = partial(self._take_film, channel)
         channel.on_ladder = self._tell_ladder
         channel.on_moved = self._tell_moved
         self._channels.add(channel)

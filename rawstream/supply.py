@@ -34,6 +34,7 @@ _TAIL_BYTES = 2 * 1024 * 1024
 _NO_STREAM_BYTES = 512 * 1024  # so much without a packet in it is no transport stream
 _SLOT_LOOK_SECONDS = 0.2
 _STARVED_SHARE = 0.1  # of real time: less media than this is no stream, whatever bytes trickle in
+_UNLISTED = -1  # the place of a source that is none of the channel any more
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -123,9 +124,25 @@ class Supply:
                 return
             await self._recover()
 
-    def set_sources(self, sources: Sequence[Source]) -> None:
-        """More ways to the content have become known: for the next time one is looked for."""
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Those of the ladder, best first."""
+        return self._sources
+
+    def set_sources(self, sources: Sequence[Source]) -> bool:
+        """Other ways than so far, for the next time one is looked for; those that stay have to be
+        the same objects. False: the one opened last is among them no more. It is still read, and
+        behind it come those that did.
+        """
+        last = self._sources[self._place] if 0 <= self._place < len(self._sources) else None
         self._sources = sources
+        if last is None:
+            return True
+        listed = last in sources
+        self._place = sources.index(last) if listed else min(self._place, len(sources)) - 1
+        if self._tried is not None:
+            self._tried = (self._place if listed else _UNLISTED, self._tried[1])
+        return listed
 
     async def close(self) -> None:
         """Leave every source; returns when their sessions are stopped or their time is over."""
@@ -144,6 +161,8 @@ class Supply:
         """Start the source in use on another engine than this one, beside it. Raises UpstreamError;
         whoever gets the feed has to let this `follow` it, or to `discard` it.
         """
+        if self._tried is not None and self._tried[0] == _UNLISTED:
+            raise NoEngineLeft("its source is none of the channel any more")
         if self._place >= len(self._sources):
             raise NoEngineLeft("no source is known")
         return await self._start_feed(self._sources[self._place], [engine])
@@ -513,7 +532,7 @@ class Supply:
         last: UpstreamError | None = None
         while True:
             for source in self._sources if order is None else order:
-                while True:
+                while source in self._sources:  # others may have been named meanwhile
                     left = self._time_left(last)
                     seconds, most = self._start_patience()
                     try:

@@ -361,6 +361,15 @@ class Worker:
             await self.roster.load()
         if "sources" in kinds:
             self.refresher.wake()
+        if "lineup" in kinds:
+            await self._tell_what_is_on_air()
+
+    async def _tell_what_is_on_air(self) -> None:
+        """A channel that plays has its newest sources, for the time when it needs another one."""
+        for number in self.hub.line_up_ids:
+            channel = await self.store.lineup.channel(number)
+            if channel is not None and channel.retired_at is None:
+                self.hub.sources_are(channel)
 
     async def _tick_accounts(self) -> None:
         while True:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from film_stage import bytes_of, film_content, of_engine
-from live_show import SOME, TOKEN, show
+from live_show import SOME, TOKEN, Show, show
 from stage import PATIENCE_SECONDS, Player, quick_contents, stage, until
 from test_api import ask
 
@@ -16,7 +19,8 @@ from rawstream.config import Limits, Timeouts
 from rawstream.errors import UpstreamError
 from rawstream.happenings import Happening
 from rawstream.http_client import request
-from rawstream.records import Channel
+from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.simulator import SimContent
 
 # -- the picture --
 
@@ -197,6 +201,139 @@ async def test_what_an_operator_orders_is_no_failover(tmp_path: Path, order: str
         assert steps[0] == "moved" and "lost" not in steps
         assert not any(desk.hub.tally.steps.values()), "no rung of a ladder was climbed"
         assert told == []
+
+
+# -- other sources while it is on air --
+
+
+class Cast:
+    """A channel of two sources, watched over the first; a third content is there."""
+
+    def __init__(self, desk: Show, contents: list[SimContent], number: int) -> None:
+        self.desk = desk
+        self.contents = contents
+        self.number = number
+        self.steps: list[str] = []
+        desk.hub.ladder_listeners.append(lambda step: self.steps.append(step.rung))
+
+    async def watch(self) -> Player:
+        viewer = await self.desk.made.play(f"/live/{TOKEN}/{self.number}.ts")
+        await viewer.more(SOME)
+        return viewer
+
+    async def put(self, *numbers: int) -> None:
+        sources = [
+            {"kind": "content_id", "value": self.contents[number].content_id} for number in numbers
+        ]
+        path = f"/channels/{self.number}/sources"
+        await self.desk.ask("PUT", path, {"sources": sources})
+
+    @property
+    def opened(self) -> list[int]:
+        return [one.counters.getstream_calls for one in self.contents]
+
+    async def goes_on(self) -> None:
+        await until(lambda: "back" in self.steps, "it goes on")
+        await until(lambda: self.desk.made.state() == "live", "it is on air again")
+        self.steps.clear()
+
+
+@asynccontextmanager
+async def cast(data: Path, **channel: Any) -> AsyncIterator[Cast]:
+    contents = quick_contents()[:3]
+    async with show(data, contents) as desk:
+        number = await desk.add_channel(*contents[:2], **channel)
+        await desk.add_viewer()
+        yield Cast(desk, contents, number)
+
+
+async def test_other_sources_are_for_the_time_when_another_is_needed(tmp_path: Path) -> None:
+    async with cast(tmp_path) as on:
+        first = await on.watch()
+        await on.put(2, 1, 0)
+        second = await on.watch()
+        assert on.opened == [1, 0, 0] and not on.steps, "what is on air stays, for all who come"
+        channel = on.desk.made.channel()
+        assert channel is not None and channel.viewer_count == 2
+        await on.desk.ask("POST", f"/live/{channel.key}/next", status=204)
+        await on.goes_on()
+        assert on.opened == [1, 0, 1], "behind the last comes the best"
+        for viewer in (first, second):
+            await viewer.more(SOME)
+            assert not viewer.over
+
+
+async def test_a_source_that_is_removed_by_hand_is_left_at_once(tmp_path: Path) -> None:
+    async with cast(tmp_path) as on:
+        viewer = await on.watch()
+        told: list[Happening] = []
+        on.desk.worker.happenings._tell = told.append
+        await on.put(2, 1)
+        await until(lambda: on.opened == [1, 0, 1], "the best of the others")
+        assert on.steps[0] == "moved"
+        await on.goes_on()
+        await viewer.more(SOME)
+        assert not viewer.over and told == []
+        await on.watch()
+        assert len(on.desk.made.snapshot.channels) == 1
+        other = await on.desk.made.play(on.contents[0])
+        await other.more(SOME)
+        assert len(on.desk.made.snapshot.channels) == 2, "what was removed is its own channel"
+        assert on.opened == [2, 0, 1]
+
+
+async def test_a_source_that_its_list_names_no_more_plays_on_until_it_fails(
+    tmp_path: Path,
+) -> None:
+    async with cast(tmp_path, name="Listed") as on:
+        store = on.desk.worker.store
+        number = await store.lineup.add_list(ListSource(0, "playlist", "l", enabled=False))
+        channel = await store.lineup.channel(on.number)
+        assert channel is not None
+        channel = dataclasses.replace(channel, playlist_id=number)
+        await store.lineup.set_channel(channel)
+        viewer = await on.watch()
+        source = ChannelSource("content_id", on.contents[2].content_id)
+        await store.lineup.set_channel(dataclasses.replace(channel, sources=(source,)))
+        await on.desk.worker.catalogue.look()
+        await on.watch()
+        assert on.opened == [1, 0, 0] and not on.steps
+        on.contents[0].fault("status", where="playback", status=403)  # nor is its URL good again
+        on.contents[0].fault("cut", times=1)
+        await until(lambda: on.opened[2] == 1, "the list's new source")
+        await on.goes_on()
+        await viewer.more(SOME)
+        assert not viewer.over
+
+
+async def test_a_channel_whose_last_source_is_removed_ends(tmp_path: Path) -> None:
+    async with cast(tmp_path) as on:
+        viewer = await on.watch()
+        await on.put()
+        await until(lambda: viewer.over, "he is let go")
+        await until(lambda: not on.desk.sessions and not on.desk.leases(), "nothing is left")
+
+
+async def test_a_watcher_of_hls_stays_the_same_when_the_first_source_is_another(
+    tmp_path: Path,
+) -> None:
+    async with cast(tmp_path) as on:
+        url, box = f"/live/{TOKEN}/{on.number}.m3u8", [("User-Agent", "box")]
+        for _ in range(2):
+            playlist = await on.desk.made.ask(url, headers=box)
+        before = await on.desk.ask("GET", "/live")
+        await on.put(1, 0)
+        for _ in range(3):
+            playlist = await on.desk.made.ask(url, headers=box)
+            segment = playlist.body.decode().split("\n")[-2]
+            assert (await on.desk.made.ask(segment, headers=box)).status == 200
+        after = await on.desk.ask("GET", "/live")
+        viewers = [
+            [one["id"] for one in live["channels"][0]["viewers"]] for live in (before, after)
+        ]
+        assert viewers[0] == viewers[1] and len(viewers[0]) == 1
+        assert (len(after["channels"]), on.opened) == (1, [1, 0, 0])
+        assert on.desk.leases() == 1
 
 
 async def test_next_takes_another_engine_where_there_is_one_source(tmp_path: Path) -> None:

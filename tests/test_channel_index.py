@@ -25,11 +25,12 @@ class FakeChannel:
         self.key = str(ref)
         self.refs = [ref]
         self.ways = ways
+        self.ways_of = 0
         self.infohash: str | None = None
         self.running = True
 
-    def add_ways(self, ways: Sequence[ChannelSource]) -> None:
-        self.ways = ways
+    def add_ways(self, ways: Sequence[ChannelSource], ways_of: int = 0) -> None:
+        self.ways, self.ways_of = ways, ways_of
 
 
 def channel(ref: ContentRef = BY_ID, ways: Sequence[ChannelSource] = ()) -> LiveChannel:
@@ -140,3 +141,58 @@ def test_so_many_spellings_of_a_content_are_remembered(index: ChannelIndex) -> N
     assert index.find(names[-1]) is None
     index.remove(one)
     assert index.find(names[0]) is None
+
+
+def test_a_channel_of_the_line_up_is_found_by_its_number_whatever_is_its_first_source(
+    index: ChannelIndex,
+) -> None:
+    one, elsewhere = channel(), channel(BY_INFOHASH)
+    index.add(one)
+    index.add(elsewhere)
+    index.add_ways(one, WAYS, 7)
+    assert index.find(BY_INFOHASH, 7) is index.find(BY_ID) is one
+    assert index.find(BY_INFOHASH) is index.find(BY_INFOHASH, 8) is elsewhere
+    assert list(index.ids) == [7]
+    index.add_ways(one, WAYS, 8)
+    assert index.find(BY_INFOHASH, 8) is one and list(index.ids) == [8]
+    index.remove(one)
+    assert list(index.ids) == [] and index.find(BY_INFOHASH, 8) is elsewhere
+
+
+def test_the_second_channel_of_a_content_leaves_its_number_to_the_first(
+    index: ChannelIndex,
+) -> None:
+    first, second = channel(BY_INFOHASH), channel(BY_ID, WAYS)
+    second.ways_of = 7
+    index.add(first)
+    index.add(second)
+    with pytest.raises(Superseded):
+        index.claim(second, INFOHASH)
+    index.remove(second)
+    assert index.find(BY_ID, 7) is first
+
+
+def test_what_is_no_source_of_a_channel_any_more_is_not_its_name(index: ChannelIndex) -> None:
+    one = channel()
+    index.add(one)
+    index.claim(one, INFOHASH)
+    another = ContentRef("content_id", "3d" * 20)
+    for same in ([another, BY_ID], [another, BY_INFOHASH], [ContentRef("unknown", INFOHASH)], []):
+        index.rename(one, same)
+        assert (one.refs, one.infohash) == ([BY_ID], INFOHASH)
+    index.rename(one, [another])
+    assert (one.refs, one.infohash, one.key) == ([another], None, str(another))
+    assert index.find(another) is one
+    assert index.find(BY_ID) is index.find(BY_INFOHASH) is None
+
+
+def test_a_channel_that_goes_on_with_its_second_source_keeps_what_that_is(
+    index: ChannelIndex,
+) -> None:
+    one, second = channel(BY_ID), ContentRef("infohash", OTHER)
+    index.add(one)
+    index.claim(one, INFOHASH)
+    index.claim(one, OTHER, (second,))
+    index.rename(one, [second])
+    assert (one.refs, one.infohash, index.find(second)) == ([second], OTHER, one)
+    assert index.find(BY_ID) is None

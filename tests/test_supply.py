@@ -293,6 +293,57 @@ async def test_onward_is_the_next_source_and_after_the_last_the_first() -> None:
         assert sum("close" in line for line in source.log) == source.starts, "each is left"
 
 
+@pytest.mark.parametrize(
+    ("first", "others", "behind"),
+    [
+        ("abc", "acb", "c"),
+        ("abc", "cab", "b"),
+        ("abc", "bca", "b"),
+        ("abc", "bc", "b"),
+        ("rab", "rb", "b"),
+        ("rab", "xyb", "y"),
+        ("ab", "x", "x"),
+    ],
+)
+async def test_other_sources_leave_the_one_in_use_and_change_what_is_behind_it(
+    first: str, others: str, behind: str
+) -> None:
+    """`a` is in use, `r` has refused."""
+    supply, owner = made()
+    known = {name: FakeSource("play", "play", label=name) for name in "abcxy"}
+    known["r"] = FakeSource("refuse", "play", label="r")
+    run = asyncio.create_task(supply.run([known[name] for name in first]))
+    await until(lambda: supply.first_data_at is not None, "it plays")
+    feed, sources = supply.feed, [known[name] for name in others]
+    assert supply.set_sources(sources) is ("a" in others)
+    assert supply.feed is feed and owner.told == []
+    if "a" not in others:
+        with pytest.raises(NoEngineLeft):
+            await supply.start_elsewhere(known["a"].engines[0])
+    await again(supply, run)
+    before = {name: source.starts for name, source in known.items()}
+    run = asyncio.create_task(supply.run(sources, onward=True))
+    await until(lambda: owner.told.count("back") == 1, "it is back")
+    assert [name for name in known if known[name].starts > before[name]] == [behind]
+    await closed(supply, run)
+
+
+async def test_a_source_that_was_taken_away_is_not_tried_in_a_climb_under_way() -> None:
+    supply, owner = made()
+    lost, gone = FakeSource("cut", "refuse", label="lost"), FakeSource("play", label="gone")
+    other = FakeSource("play", label="other")
+
+    def on_step(rung: str, _text: str) -> None:
+        if rung == "session":
+            supply.set_sources([lost, other])
+
+    supply.on_step = on_step
+    run = asyncio.create_task(supply.run([lost, gone]))
+    await until(lambda: owner.told[-1:] == ["back"] and other.starts, "the other one")
+    assert gone.starts == 0
+    await closed(supply, run)
+
+
 async def test_onward_from_the_only_source_is_another_engine() -> None:
     supply, _owner = made()
     source = FakeSource("play", "play", engines=2)
