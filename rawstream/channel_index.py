@@ -13,6 +13,7 @@ from rawstream.channels import LiveChannel, Superseded
 from rawstream.engine_client import ContentRef
 from rawstream.engine_pool import EnginePool
 from rawstream.records import ChannelSource
+from rawstream.sources import ref_of
 
 _SPELLINGS: Final = 16  # of one content on air, remembered for its next viewers
 
@@ -136,6 +137,8 @@ class ChannelIndex:
 
 
 def contents_of(channel: LiveChannel) -> frozenset[ContentRef]:
-    """All that a channel's content is called."""
+    """All that a channel's content is called, and asked for by those who want its channel of the
+    line-up: by the first source that this has now.
+    """
     known = [ContentRef("infohash", channel.infohash)] if channel.infohash is not None else []
-    return frozenset((*channel.refs, *known))
+    return frozenset((*channel.refs, *known, *map(ref_of, channel.ways[:1])))

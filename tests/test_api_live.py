@@ -263,6 +263,19 @@ async def test_other_sources_are_for_the_time_when_another_is_needed(tmp_path: P
             assert not viewer.over
 
 
+async def test_what_is_stopped_stays_away_by_its_new_first_source_too(tmp_path: Path) -> None:
+    async with cast(tmp_path) as on:
+        viewer = await on.watch()
+        await on.put(2, 0)
+        channel = on.desk.made.channel()
+        assert channel is not None
+        await on.desk.ask("POST", f"/live/{channel.key}/stop", status=204)
+        await until(lambda: viewer.over, "he is let go")
+        with pytest.raises(UpstreamError) as info:
+            await on.desk.made.play(viewer.query)
+        assert (info.value.status, "operator" in info.value.reason) == (503, True)
+
+
 async def test_a_source_that_is_removed_by_hand_is_left_at_once(tmp_path: Path) -> None:
     async with cast(tmp_path) as on:
         viewer = await on.watch()
