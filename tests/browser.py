@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,13 +22,16 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from players import ORDINARY_USER, missing, player_command
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 from stage import PATIENCE_SECONDS
 from web import serving
 
 HLS_JS = Path(__file__).with_name("clients-js") / "node_modules/hls.js/dist/hls.min.js"
 LOOK_SECONDS = 0.25  # between two looks at the page
-START_SECONDS = 60.0  # of Chromium, on a machine that has much to do
+CONNECTS = 3  # tried at most, and for how long all but the last time
+CONNECT_MS = 10_000
+START_SECONDS = 120.0  # of Chromium, on a machine that has much to do
 
 SWITCHES = (
     "--headless=new",
@@ -229,6 +233,18 @@ async def _listening(process: asyncio.subprocess.Process) -> str:
     raise AssertionError(f"Chromium ended: {said}")
 
 
+async def _connected(playwright: Playwright, address: str) -> Browser:
+    """The browser there. Its first page may come in the midst of a hand-shake, which then waits for
+    ever: a new one sees it from the beginning.
+    """
+    for _ in range(CONNECTS - 1):
+        try:
+            return await playwright.chromium.connect_over_cdp(address, timeout=CONNECT_MS)
+        except PlaywrightTimeout:
+            pass
+    return await playwright.chromium.connect_over_cdp(address)
+
+
 async def _drain(stream: asyncio.StreamReader) -> None:
     """It says much that is about the machine, and must not wait for a reader."""
     while await stream.read(65_536):
@@ -248,24 +264,27 @@ async def headless() -> AsyncIterator[Browser]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # so that all of it can be ended
     )
+    draining = None
     try:
         address = await _listening(process)
         assert process.stderr is not None
         draining = asyncio.create_task(_drain(process.stderr))
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.connect_over_cdp(address)
+            browser = await _connected(playwright, address)
             try:
                 yield browser
             finally:
                 session = await browser.new_browser_cdp_session()
                 await session.send("Browser.close")
                 await process.wait()
-        await draining
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # it may be a child of what changed the user
             await process.wait()
+        if draining is not None:
+            await draining
         shutil.rmtree(folder, ignore_errors=True)
 
 
