@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 from pydantic import Field, model_validator
@@ -38,8 +38,8 @@ class CandidateView(Model):
 
 class MappingView(Model):
     """A live channel and its guide. `guide_id`, `guide_name`: what its list calls it in guides.
-    `ours`, `theirs`: the texts found alike; `others`: how many more fit as well. `candidates`: the
-    likeliest first, of what is not sure.
+    `ours`, `theirs`: the texts found alike; of a guide chosen by hand `theirs` is its name.
+    `others`: how many more fit as well. `candidates`: the likeliest first, of what is not sure.
     """
 
     channel_id: int
@@ -166,7 +166,9 @@ class GuideOperations:
         # without anything to look for, no index is made
         others = await self._guides.candidates(wanted) if wanted else []
         candidates = {one.channel_id: theirs for one, theirs in zip(unsure, others, strict=True)}
-        items = [_mapping_view(one, candidates.get(one.channel_id, ())) for one in found]
+        by_hand = any(one.guide is not None and one.guide.manual for one in found)
+        names = await self._guides.names() if by_hand else {}
+        items = [_mapping_view(one, candidates.get(one.channel_id, ()), names) for one in found]
         return Page[MappingView](items=items, total=total, offset=query.offset, limit=query.limit)
 
     async def channels(self, call: Call) -> Page[GuideChannelView]:
@@ -252,8 +254,14 @@ def _programme(listing: Listing) -> ProgrammeView:
     )
 
 
-def _mapping_view(mapping: LiveMapping, candidates: Sequence[Candidate]) -> MappingView:
+def _mapping_view(
+    mapping: LiveMapping, candidates: Sequence[Candidate], names: Mapping[str, str]
+) -> MappingView:
+    """`names`: of guides, by id."""
     guide = mapping.guide
+    theirs = guide.theirs if guide is not None else ""
+    if guide is not None and guide.manual:
+        theirs = names.get(guide.guide_id, "")
     return MappingView(
         channel_id=mapping.channel_id,
         name=mapping.name,
@@ -261,7 +269,7 @@ def _mapping_view(mapping: LiveMapping, candidates: Sequence[Candidate]) -> Mapp
         guide_name=mapping.own_name,
         guide=guide_view(guide),
         ours=guide.ours if guide is not None else "",
-        theirs=guide.theirs if guide is not None else "",
+        theirs=theirs,
         others=guide.others if guide is not None else 0,
         candidates=[
             CandidateView(guide_id=one.guide_id, name=one.name, score=one.score)

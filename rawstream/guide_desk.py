@@ -7,7 +7,7 @@ names are matched, who asks. All that reckons is done in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,12 +45,12 @@ class _Edition:
         self.key = key
         self.channels = channels
         self.index = GuideIndex(channels)
-        self._names = {one.id: one.names[0].text if one.names else "" for one in channels}
+        self.names = {one.id: one.names[0].text if one.names else "" for one in channels}
 
     def candidates(self, wanted: Sequence[Wanted]) -> list[list[Candidate]]:
         return [
             [
-                Candidate(key, self._names[key], score)
+                Candidate(key, self.names[key], score)
                 for key, score in self.index.candidates(
                     writable(one.guide_id), one.names, _CANDIDATES
                 )
@@ -70,6 +70,10 @@ class GuideDesk:
     async def channels(self) -> Sequence[GuideChannel]:
         """Those that have programmes, the preferred list's first. Raises StateError."""
         return (await self._current()).channels
+
+    async def names(self) -> Mapping[str, str]:
+        """By id the first of its names, '' without one. Raises StateError."""
+        return (await self._current()).names
 
     async def candidates(self, wanted: Sequence[Wanted]) -> list[list[Candidate]]:
         """For each the guides that it might have, the likeliest first. Raises StateError."""

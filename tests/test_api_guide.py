@@ -63,7 +63,11 @@ async def test_a_guide_is_chosen_denied_and_left_to_the_matching_again(guides: G
     assert guides.catalogue.current.channels[0].guide_id == "two"
     denied = await guides.ask("PUT", path, {"guide_id": None})
     assert (denied["guide"]["guide_id"], denied["guide"]["manual"]) == ("", True)
-    assert (await guides.ask("GET", "/guide/mappings?state=manual"))["total"] == 1
+    (shown,) = (await guides.ask("GET", "/guide/mappings?state=manual"))["items"]
+    assert shown["theirs"] == ""
+    await guides.ask("PUT", path, {"guide_id": "two"})
+    (shown,) = (await guides.ask("GET", "/guide/mappings?state=manual"))["items"]
+    assert shown["theirs"] == "Second"
     left = await guides.ask("PUT", path, {"auto": True})
     assert (left["guide"]["guide_id"], left["guide"]["manual"]) == ("one.it", False)
     assert guides.catalogue.current.channels[0].guide_id == "one.it"

@@ -8,7 +8,7 @@ import { t, word } from "./text.js";
 const HOUR = 3600;
 const PAGE = 50;
 const HEIGHT = 60;
-const HEIGHT_NARROW = 116;
+const HEIGHT_NARROW = 96;
 
 function Programme({ one, start, end }) {
   const from = Math.max(one.start, start);
@@ -74,7 +74,7 @@ function Has({ mapping }) {
   const { guide } = mapping;
   if (!guide) return html`<span><${Badge} kind="warn">${t("guide.state.unmapped")}<//></span><span></span>`;
   const sure = guide.manual || guide.score >= 90 ? "good" : "warn";
-  const rule = guide.manual ? t("guide.manual") : `${word("guide.rule", guide.rule)} · ${guide.score}`;
+  const rule = guide.manual ? t("guide.manual") : `${word("guide.rule", guide.rule)} · ${guide.score} %`;
   return html`<span class="clip" title=${guide.guide_id}>${guide.guide_id ? html`<${Icon} name="link" /> ${mapping.theirs || guide.guide_id}` : t("guide.no_guide")}</span>
     <span><${Badge} kind=${sure}>${rule}<//></span>`;
 }
