@@ -4,6 +4,7 @@ import { html, script, useEffect, useRef, useState } from "./ui.js";
 import { hour } from "./format.js";
 
 const HEIGHT = 170;
+const STEPS = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((one) => one * 10 ** power)).flat();
 const here = (name) => new URL(name, import.meta.url).href;
 
 function style() {
@@ -12,22 +13,23 @@ function style() {
   return { ink: colour("--pico-muted-color"), lines: colour("--line"), colours: [colour("--first"), colour("--second")] };
 }
 
-function options(width, title, series, show) {
+function options(width, series, show, least) {
   const { ink, lines, colours } = style();
   const axis = { stroke: ink, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 }, font: "12px system-ui" };
   return {
     width, height: HEIGHT, padding: [10, 28, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false } },
-    scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - 600), high] }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
+    scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - 600), high] }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
     axes: [
       { ...axis, values: (_, marks) => marks.map((at) => hour(at)), space: 70 },
-      { ...axis, values: (_, marks) => marks.map((mark) => (mark ? show(mark) : "0")), size: 78 },
+      { ...axis, incrs: STEPS, values: (_, marks) => marks.map((mark) => (mark ? show(mark) : "0")), size: 78 },
     ],
     series: [{}, ...series.map((label, at) => ({ label, stroke: colours[at], width: 2, fill: at === 0 && series.length === 1 ? `${colours[at]}22` : undefined, points: { show: false } }))],
   };
 }
 
-/** `data`: the times, then one list of numbers per label of `series`. `show`: a number as text. */
-export function Chart({ title, series, data, show }) {
+/** `data`: the times, then one list of numbers per label of `series`. `show`: a number as text.
+ *  `least`: what the scale always reaches. */
+export function Chart({ title, series, data, show, least = 1 }) {
   const box = useRef(null);
   const plot = useRef(null);
   const [ready, setReady] = useState(Boolean(window.uPlot));
@@ -41,7 +43,7 @@ export function Chart({ title, series, data, show }) {
   useEffect(() => {
     if (!ready || !box.current) return undefined;
     const width = () => Math.max(200, box.current.clientWidth);
-    plot.current = new window.uPlot(options(width(), title, series, show), data, box.current);
+    plot.current = new window.uPlot(options(width(), series, show, least), data, box.current);
     const watch = new ResizeObserver(() => box.current && plot.current?.setSize({ width: width(), height: HEIGHT }));
     watch.observe(box.current);
     return () => {

@@ -40,10 +40,13 @@ function Charts({ totals }) {
   }, [totals, points]);
   if (error) return html`<${Trouble} error=${error} />`;
   if (!points) return html`<${Waiting} />`;
-  const column = (at) => points.map((one) => one[at]);
+  // the line ends at what the figures say
+  const latest = totals && [Date.now() / 1000, totals.bits_in_per_second, totals.bits_out_per_second, totals.viewers];
+  const shown = latest && latest[0] > (points.at(-1)?.[0] ?? 0) ? [...points, latest] : points;
+  const column = (at) => shown.map((one) => one[at]);
   const at = column(0);
   return html`<div class="charts">
-    <${Chart} title=${t("overview.bandwidth")} series=${[t("overview.in"), t("overview.out")]} data=${[at, column(1), column(2)]} show=${bitRate} />
+    <${Chart} title=${t("overview.bandwidth")} series=${[t("overview.in"), t("overview.out")]} data=${[at, column(1), column(2)]} show=${bitRate} least=${1e6} />
     <${Chart} title=${t("overview.viewers")} series=${[t("overview.viewers")]} data=${[at, column(3)]} show=${decimal} /></div>`;
 }
 

@@ -78,7 +78,7 @@ export function Notes() {
   useEffect(() => {
     show = (one) => {
       const made = { ...one, id: Math.random() };
-      setShown((before) => [...before.slice(-3), made]);
+      setShown((before) => [...before.filter((each) => each.text !== one.text).slice(-3), made]);
       setTimeout(() => setShown((before) => before.filter((each) => each !== made)), NOTE_MS);
     };
   }, []);
