@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from guides import HOUR, add_guide, guide, show
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 from stage import Stage
 from test_dashboard import DESK, EVIL, PHONE, Operator, at, browser, first_password, made, operator
 
@@ -51,9 +52,8 @@ def rows(one: Operator) -> Any:
     return one.page.locator(".windowed [role=listitem]")
 
 
-async def names(one: Operator) -> list[str]:
-    found: list[str] = await one.page.locator(".channel .what button").all_text_contents()
-    return found
+def names(one: Operator) -> Any:
+    return one.page.locator(".channel .what button")
 
 
 async def test_ten_thousand_channels_are_drawn_as_they_are_seen(made: Stage, one: Operator) -> None:
@@ -65,20 +65,19 @@ async def test_ten_thousand_channels_are_drawn_as_they_are_seen(made: Stage, one
     await one.page.locator(".windowed").evaluate("list => list.scrollTo(0, list.scrollHeight)")
     await expect(one.page.get_by_text("Channel 10000", exact=True)).to_be_visible()
     assert await rows(one).count() < 60
-    # a frame while scrolling through it all, as this machine has time for
-    spent = await one.page.evaluate(
+    # what a frame has to draw while somebody scrolls through it all
+    drawn = await one.page.evaluate(
         """async () => {
-          const list = document.querySelector('.windowed'), spent = [];
+          const list = document.querySelector('.windowed'), drawn = [];
           for (let at = 0; at < 60; at += 1) {
             list.scrollTop = at * 9000;
-            const begun = performance.now();
             await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-            spent.push(performance.now() - begun);
+            drawn.push(list.querySelectorAll('.row').length);
           }
-          return spent.sort((a, b) => a - b)[30];
+          return drawn;
         }"""
     )
-    assert spent < 500  # all rows at once take seconds
+    assert min(drawn) > 0 and max(drawn) < 60
     await one.page.get_by_role("searchbox").fill("nel 4711")
     await expect(one.page.locator(".count")).to_contain_text("1 channel")
     await expect(rows(one)).to_have_count(1)
@@ -138,13 +137,16 @@ async def test_channels_are_put_in_order_by_pointer_and_by_keys(made: Stage, one
     await one.page.mouse.move(start["x"] + 8, end["y"] + end["height"] + 2, steps=5)
     await expect(one.page.locator(".drop")).to_be_visible()
     await one.page.mouse.up()
-    await expect(one.page.locator(".channel .what button").nth(2)).to_have_text("A")
-    assert await names(one) == ["B", "C", "A", "D"]
+    await expect(names(one)).to_have_text(["B", "C", "A", "D"])
+    await expect(grip.nth(2)).to_be_focused()  # a key moves the same one on
+    await one.page.keyboard.press("ArrowUp")
+    await expect(names(one)).to_have_text(["B", "A", "C", "D"])
     await grip.nth(3).focus()
     await one.page.keyboard.press("ArrowUp")
-    await expect(one.page.locator(".channel .what button").nth(2)).to_have_text("D")
+    await expect(names(one)).to_have_text(["B", "A", "D", "C"])
+    await expect(grip.nth(2)).to_be_focused()
     kept = await made.worker.store.lineup.channels()
-    assert [channel.name for channel in kept] == ["B", "C", "D", "A"]
+    assert [channel.name for channel in kept] == ["B", "A", "D", "C"]
     await one.assert_sound()
 
 
@@ -159,7 +161,7 @@ async def test_a_channel_is_made_with_sources_changed_and_deleted(
     await one.page.get_by_role("textbox", name="Source 1").fill("nonsense")
     await one.button("save").click()
     await expect(one.page.locator(".sources .problem")).to_be_visible()
-    assert "422" in one.complaints.pop()
+    await one.assert_complains("422")
     await one.page.get_by_role("textbox", name="Source 1").fill("a" * 40)
     await one.button("save").click()
     await expect(rows(one)).to_have_count(2)
@@ -171,6 +173,49 @@ async def test_a_channel_is_made_with_sources_changed_and_deleted(
     await one.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await one.page.get_by_role("dialog").last.get_by_role("button", name="Delete").last.click()
     await expect(rows(one)).to_have_count(1)
+    await one.assert_sound()
+
+
+async def held(one: Operator, method: str, address: str) -> asyncio.Event:
+    """Requests of that method wait, once they are on their way, until the event is set."""
+    go_on = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        if route.request.method == method:
+            await go_on.wait()
+        await route.continue_()
+
+    await one.page.route(re.compile(address), wait)
+    return go_on
+
+
+async def test_a_form_is_not_filled_in_before_it_is_read(made: Stage, one: Operator) -> None:
+    await fill(made, ["One"])
+    await one.see("channels")
+    go_on = await held(one, "GET", r"/channels/\d+$")
+    await one.button("edit.what", name="One").click()
+    await expect(one.page.get_by_role("dialog").locator("p[aria-busy=true]")).to_have_count(1)
+    await expect(one.field("channels.name")).to_have_count(0)
+    go_on.set()
+    await expect(one.field("channels.name")).to_have_value("One")
+    await one.assert_sound()
+
+
+async def test_an_edit_lands_in_its_own_row_though_that_has_moved(
+    made: Stage, one: Operator
+) -> None:
+    await fill(made, ["A", "B"])
+    await one.see("channels")
+    go_on = await held(one, "PATCH", r"/channels/\d+$")
+    await one.page.get_by_role("button", name=re.compile("^Name: A")).click()
+    await one.field("channels.name").fill("X")
+    async with one.page.expect_request(lambda asked: asked.method == "PATCH"):
+        await one.page.keyboard.press("Enter")
+    await one.page.locator(".grip").nth(1).focus()
+    await one.page.keyboard.press("ArrowUp")
+    await expect(names(one)).to_have_text(["B", "A"])
+    go_on.set()
+    await expect(names(one)).to_have_text(["B", "X"])
     await one.assert_sound()
 
 

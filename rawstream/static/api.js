@@ -94,7 +94,7 @@ export function useGet(path, query = {}) {
 const CHUNK = 200;
 
 /** A long list, of which only the parts that are looked at are asked for: `total`, `at(index)`,
- *  `need(from, to)`, `replace(index, item)`, `reload()`. */
+ *  `need(from, to)`, `replace(index, item)` where it stands there still, `reload()`. */
 export function useChunks(path, query) {
   const wanted = address(path, query);
   const [, redraw] = useState(0);
@@ -140,9 +140,11 @@ export function useChunks(path, query) {
     total, error, loaded, need, reload,
     at: (index) => part(index)?.[index % CHUNK],
     replace: (index, item) => {
-      const found = part(index);
-      if (found) found[index % CHUNK] = item;
-      redraw((count) => count + 1);
+      const found = kept.current.chunks.get(Math.floor(index / CHUNK)); // what is there by now
+      if (found?.[index % CHUNK]?.id === item.id) {
+        found[index % CHUNK] = item;
+        redraw((count) => count + 1);
+      } else reload();
     },
   };
 }

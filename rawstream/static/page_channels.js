@@ -6,6 +6,7 @@ import { number } from "./format.js";
 import Player from "./player.js";
 import Categories from "./categories.js";
 import { t, word } from "./text.js";
+import { useLayoutEffect, Waiting } from "./ui.js";
 
 const HEIGHT = 56;
 const HEIGHT_NARROW = 92;
@@ -16,19 +17,28 @@ function Inline({ value, label, onSave, kind = "" }) {
   const [text, setText] = useState(null);
   const button = useRef(null);
   const open = useRef(false);
+  const back = useRef(false); // whether the button gets the focus that the field had
+  useLayoutEffect(() => {
+    if (text !== null || !back.current) return;
+    back.current = false;
+    button.current.focus();
+  }, [text]);
   const begin = () => {
     open.current = true;
     setText(value);
   };
-  const end = (keep, back) => {
+  const end = (keep, stays) => {
     if (!open.current) return; // a browser tells of a blur, too, when the field is taken away
     open.current = false;
     if (keep && text !== value) onSave(text);
+    back.current = stays;
     setText(null);
-    if (back) requestAnimationFrame(() => button.current?.focus());
   };
   const keys = (event) => {
-    if (event.key === "Enter") end(true, true);
+    if (event.key === "Enter") {
+      event.preventDefault(); // or it would press the button that has the focus by then
+      end(true, true);
+    }
     if (event.key === "Escape") end(false, true);
   };
   if (text === null) {
@@ -191,14 +201,15 @@ function Editor({ id, categories, onClose, onDone }) {
   const wrong = Object.entries(form.error?.fields ?? {}).find(([name]) => name.startsWith("sources"));
   return html`<${Dialog} wide=${true} title=${id ? t("channels.edit") : t("channels.new")} onClose=${onClose} onSubmit=${save} footer=${footer}>
     <${Trouble} error=${form.error} />
-    <div class="grid"><${Text} label=${t("channels.name")} ...${field("name")} required />
+    ${id && !kept && !form.error && html`<${Waiting} />`}
+    ${(!id || kept) && html`<div class="grid"><${Text} label=${t("channels.name")} ...${field("name")} required />
       <${Text} label=${t("channels.number")} ...${field("number")} /></div>
     <div class="grid"><${Text} label=${t("channels.logo")} ...${field("logo")} hint=${t("channels.logo.hint")} />
       <${Text} label=${t("channels.guide_id")} ...${field("guide_id")} hint=${t("channels.guide_id.hint")} /></div>
     <div class="checks"><${Check} label=${t("channels.enabled")} ...${field("enabled")} /><${Check} label=${t("channels.adult")} ...${field("adult")} />
       <${Check} label=${t("channels.radio")} ...${field("radio")} /></div>
     <${Several} label=${t("channels.categories")} ...${field("categories")} options=${categories.map((one) => [one.id, one.name])} />
-    <${Sources} ...${field("sources")} problem=${wrong && wrong[1]} />
+    <${Sources} ...${field("sources")} problem=${wrong && wrong[1]} />`}
     ${kept?.edited?.length > 0 && html`<p class="nothing">${t("channels.edited", { what: kept.edited.join(", ") })}</p>`}<//>`;
 }
 
@@ -275,14 +286,21 @@ export default function Channels({ who }) {
     const changed = await attempt(() => patch(`channels/${channel.id}`, change), t("saved"));
     if (changed) list.replace(index, changed);
   };
+  const held = useRef(null); // what was moved: its handle gets the focus back where it then stands
   const move = async (from, to) => {
     const channel = list.at(from);
     const before = to < list.total ? list.at(to) ?? (await get("channels", { ...filter, offset: to, limit: 1 })).items[0] : null;
     const moved = await attempt(() => post(`channels/${channel.id}/move`, { before_id: before?.id ?? null }), t("channels.moved", { name: channel.name }));
     if (moved === undefined) return;
+    held.current = { id: channel.id, index: to > from ? to - 1 : to };
     list.reload();
-    setTimeout(() => box.current?.querySelector(`[data-index="${to > from ? to - 1 : to}"] .grip`)?.focus(), 100);
   };
+  useLayoutEffect(() => {
+    if (!held.current || list.at(held.current.index)?.id !== held.current.id) return;
+    const { index } = held.current;
+    held.current = null;
+    if (!document.activeElement?.matches("input, select, textarea, dialog *")) box.current.querySelector(`[data-index="${index}"] .grip`)?.focus();
+  });
   const [grip, drag] = useDrag(box, height, list.total, move);
   const where = picked.size ? { ids: [...picked] } : { filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== "").map(([name, value]) => [name, name === "category_id" ? Number(value) : value])) };
   const row = (channel, index) => html`<${Row} channel=${channel} index=${index} names=${names} picked=${picked.has(channel.id)} onPick=${pick} onSave=${save}
