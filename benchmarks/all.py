@@ -37,6 +37,10 @@ PROGRAMS: dict[str, tuple[list[str], bool]] = {
     "front_door": (["--floor-login", "0.4", "--floor-streams", "0.7"], True),
     "hls": (["--floor-watching", "0.4", "--floor-playlists", "0.25", "--floor-fetches", "1"], True),
     "storm": (["--floor-gap-ms", "150"], True),
+    "dashboard": (
+        ["--floor-core", "2", "--floor-paint-ms", "1000", "--floor-kb", "300"],
+        True,
+    ),
     "stall": (["--floor-gap-ms", "150", "--floor-lost", "0"], True),
 }
 
