@@ -6,13 +6,15 @@ a change is kept and done (`engine_roster`).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from rawstream.engine_roster import EngineCheck, EngineRoster
+from rawstream.codes import told
+from rawstream.engine_roster import EngineRoster
 from rawstream.on_air import EngineView, engine_view
-from rawstream.rest import Call, Model, NotThere, Operation, Page, PageQuery
+from rawstream.rest import Call, Coded, Model, NotThere, Operation, Page, PageQuery
 
 _TAG: Final = "engines"
 # what changes without an edit
@@ -47,6 +49,17 @@ class EngineAsked(Model):
     url: Url
 
 
+class EngineAnswered(Coded):
+    """What an address answers when it is asked as an engine. `error`: why it does not, with its
+    code.
+    """
+
+    ok: bool
+    url: str
+    version: str | None
+    error: str | None
+
+
 class EngineOperations:
     """The handlers."""
 
@@ -74,7 +87,7 @@ class EngineOperations:
             Operation(
                 *("POST", "/engines/check", self.check, "Ask whether an engine answers", _TAG),
                 body=EngineAsked,
-                answer=EngineCheck,
+                answer=EngineAnswered,
                 noted=False,
             ),
             Operation(
@@ -121,8 +134,10 @@ class EngineOperations:
         if not await self._roster.remove(call.ids["id"]):
             raise NotThere("engine")
 
-    async def check(self, call: Call) -> EngineCheck:
-        return await self._roster.check(call.body.url)
+    async def check(self, call: Call) -> EngineAnswered:
+        found = await self._roster.check(call.body.url)
+        code, values = told(found.error or "")
+        return EngineAnswered(**dataclasses.asdict(found), code=code, values=values)
 
     # -- what they share --
 

@@ -42,7 +42,7 @@ from rawstream.list_views import (
 )
 from rawstream.records import ListSource
 from rawstream.redaction import redacted
-from rawstream.rest import Call, Failed, NotThere, Operation, Page
+from rawstream.rest import Call, Coded, Failed, NotThere, Operation, Page
 from rawstream.store import Store
 from rawstream.uploads import Uploads
 
@@ -250,6 +250,7 @@ class ListOperations:
             refreshed_at=source.refreshed_at,
             succeeded_at=source.succeeded_at,
             last_error=redacted(source.last_error),
+            last_error_coded=Coded.said(redacted(source.last_error)),
             report=report_of(source.last_result),
         )
 
@@ -346,6 +347,7 @@ class ListOperations:
             progress=None if progress is None else _progress(progress),
             next_at=None if due is None else math.ceil(max(due, time.time())),
             last_error=redacted(source.last_error),
+            last_error_coded=Coded.said(redacted(source.last_error)),
             summary=report.summary if report is not None else "",
             warning_count=report.warning_count if report is not None else 0,
             can_undo=source.id in undoable,

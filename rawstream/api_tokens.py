@@ -77,7 +77,7 @@ class TokenOperations:
     async def add(self, call: Call) -> TokenMade:
         wanted: TokenNew = call.body
         if wanted.expires_at is not None and wanted.expires_at <= time.time():
-            told = FieldProblem(field="expires_at", problem="that is over")
+            told = FieldProblem.of("expires_at", "that is over")
             raise Failed(422, "expires_at: that is over", [told])
         if len(self._operators.tokens()) >= _MOST:
             raise Failed(409, f"there are {_MOST} tokens; take some back first")

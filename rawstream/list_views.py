@@ -14,8 +14,9 @@ from pydantic import Field
 
 from rawstream.guide_import import GuideReport
 from rawstream.playlist_import import ImportReport
+from rawstream.codes import told
 from rawstream.redaction import redacted
-from rawstream.rest import Model, PageQuery
+from rawstream.rest import Coded, Model, PageQuery
 
 Kind = Literal["playlist", "guide"]
 State = Literal["off", "held", "never read", "well", "failed", "waiting", "fetching", "reading"]
@@ -34,11 +35,17 @@ Shift = Annotated[int, Field(ge=-7 * 86_400, le=7 * 86_400)]
 # -- reports --
 
 
-class ListWarning(Model):
+class ListWarning(Coded):
     """`line`: counted from 1; 0 where it is of the whole, or not known."""
 
     line: int
     problem: str
+
+    @classmethod
+    def of(cls, line: int, problem: str) -> ListWarning:
+        shown = redacted(problem)
+        code, values = told(shown)
+        return cls(line=line, problem=shown, code=code, values=values)
 
 
 class ChangedNames(Model):
@@ -133,6 +140,7 @@ class ListView(Model):
     succeeded_at: int | None
     next_at: int | None
     last_error: str
+    last_error_coded: Coded
     summary: str
     warning_count: int
     can_undo: bool
@@ -230,6 +238,7 @@ class ListResult(Model):
     refreshed_at: int | None
     succeeded_at: int | None
     last_error: str
+    last_error_coded: Coded
     report: ListReport | None
 
 
@@ -279,9 +288,7 @@ def _of_playlist(kept: Mapping[str, Any]) -> ListReport:
     return ListReport(
         summary=report.summary(),
         complete=report.complete,
-        warnings=[
-            ListWarning(line=line, problem=redacted(reason)) for line, reason in report.warnings
-        ],
+        warnings=[ListWarning.of(line, reason) for line, reason in report.warnings],
         warning_count=report.warning_count,
         playlist=PlaylistCounts(**counts, names=ChangedNames(**names)),
         guide=None,
@@ -293,7 +300,7 @@ def _of_guide(kept: Mapping[str, Any]) -> ListReport:
     return ListReport(
         summary=report.summary(),
         complete=report.complete,
-        warnings=[ListWarning(line=0, problem=redacted(text)) for text in report.warnings],
+        warnings=[ListWarning.of(0, text) for text in report.warnings],
         warning_count=report.warning_count,
         playlist=None,
         guide=GuideCounts(**{name: getattr(report, name) for name in _GUIDE_COUNTS}),

@@ -20,6 +20,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from rawstream.codes import told
 from rawstream.connection import Exchange
 from rawstream.errors import (
     ConfigError,
@@ -46,14 +47,34 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldProblem(Model):
+class Coded(Model):
+    """`code`: of the sentence, for who says it in another language; '' where it has none. `values`:
+    what stands in the sentence's holes.
+    """
+
+    code: str = ""
+    values: dict[str, str] = Field(default_factory=dict)
+
+    @staticmethod
+    def said(text: str) -> Coded:
+        """Of a sentence."""
+        code, values = told(text)
+        return Coded(code=code, values=values)
+
+
+class FieldProblem(Coded):
     """`field`: its dotted name in the body or query."""
 
     field: str
     problem: str
 
+    @classmethod
+    def of(cls, field: str, problem: str) -> FieldProblem:
+        code, values = told(problem)
+        return cls(field=field, problem=problem, code=code, values=values)
 
-class Problem(Model):
+
+class Problem(Coded):
     """Why not (RFC 9457). `errors`: which fields."""
 
     type: str = "about:blank"
@@ -224,7 +245,7 @@ class Resource:
         except ViewerError as error:
             return problem_of(error)
         except ConfigError as error:
-            fields = [FieldProblem(field=error.field, problem=error.problem)]
+            fields = [FieldProblem.of(error.field, error.problem)]
             return problem(422, str(error), fields)
         except FormatError as error:
             return problem(422, str(error))
@@ -317,7 +338,7 @@ def _read(model: type[BaseModel], given: Any) -> BaseModel:
         return model.model_validate(given)
     except ValidationError as error:
         found = [
-            FieldProblem(field=_dotted(one), problem=_sentence(one))
+            FieldProblem.of(_dotted(one), _sentence(one))
             for one in error.errors(include_url=False, include_context=False)
         ]
         first = f"{found[0].field}: {found[0].problem}" if found[0].field else found[0].problem
@@ -446,5 +467,8 @@ def problem(
 ) -> Response:
     """An answer that says why not."""
     title = STATUS_LINES[status].split(b" ", 2)[2].strip().decode()
-    told = Problem(title=title, status=status, detail=detail, errors=list(errors))
-    return Response(status, told.model_dump_json().encode(), PROBLEM, (*_NO_STORE, *headers))
+    code, values = told(detail)
+    answer = Problem(
+        title=title, status=status, detail=detail, errors=list(errors), code=code, values=values
+    )
+    return Response(status, answer.model_dump_json().encode(), PROBLEM, (*_NO_STORE, *headers))

@@ -21,6 +21,7 @@ ORDER = (
     "config",
     "records",
     "redaction",
+    "codes",
     "tally",
     # formats
     "psi",

@@ -2,16 +2,18 @@
 // any operation means.
 
 import { useCallback, useEffect, useRef, useState } from "./vendor/preact-hooks.js";
-import { t } from "./text.js";
+import { said, t, word } from "./text.js";
 
 const ROOT = new URL("api/v1/", document.baseURI);
 
-/** Why not, in the server's own words. `fields`: by name, what is wrong with them. */
+/** Why not, as a sentence. `fields`: by name, what is wrong with them. */
 export class Problem extends Error {
   constructor(status, told) {
-    super(told.detail || told.title || t("problem.status", { status }));
+    const wrong = (told.errors || []).map((one) => [one.field, said(one, one.problem)]);
+    const first = wrong.length && (wrong[0][0] ? `${word("field", wrong[0][0])}: ${wrong[0][1]}` : wrong[0][1]);
+    super(first || said(told, told.detail) || told.title || t("problem.status", { status }));
     this.status = status;
-    this.fields = Object.fromEntries((told.errors || []).map((one) => [one.field, one.problem]));
+    this.fields = Object.fromEntries(wrong);
   }
 }
 

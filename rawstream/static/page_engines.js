@@ -3,13 +3,12 @@
 import { patch, post, remove } from "./api.js";
 import { attempt, Badge, Button, Dialog, Head, html, Nothing, note, Submit, sure, Text, Trouble, useForm, useState, Waiting, Whole } from "./ui.js";
 import { useLive } from "./live.js";
-import { t, word } from "./text.js";
-
+import { said, t, word } from "./text.js";
 
 /** Whether there is an engine, and what it says of itself. */
 export function Checked({ told }) {
   if (!told) return null;
-  const text = told.ok ? t("engines.check.good", { version: told.version || "?" }) : told.error || t("engines.check.bad");
+  const text = told.ok ? t("engines.check.good", { version: told.version || "?" }) : (told.error && said(told, told.error)) || t("engines.check.bad");
   return html`<p class=${told.ok ? "good" : "trouble"} role="status">${text}</p>`;
 }
 

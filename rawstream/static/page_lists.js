@@ -5,7 +5,7 @@ import { exchange, patch, post, remove, upload, useGet } from "./api.js";
 import { Area, attempt, Badge, Button, Check, Choice, Dialog, Head, html, note, Nothing, Submit, sure, Text, Trouble, useCallback, useEffect, useForm, useRef, useState, Waiting, Whole } from "./ui.js";
 import { moment, number } from "./format.js";
 import { useEvents } from "./live.js";
-import { t, word } from "./text.js";
+import { said, t, word } from "./text.js";
 
 const HOUR = 3600;
 
@@ -23,7 +23,7 @@ export function Report({ report }) {
       <ul class="names">${names.map((one, at) => html`<li key=${at}>${one}</li>`)}
       ${of[name] > names.length && html`<li>${t("more", { n: number(of[name] - names.length) })}</li>`}</ul></details>`)}
     ${report.warning_count > 0 && html`<details><summary class="warn">${t("lists.warnings", { n: report.warning_count })}</summary>
-      <ul class="names">${report.warnings.map((one, at) => html`<li key=${at}>${one.line ? `${one.line}: ` : ""}${one.problem}</li>`)}</ul></details>`}</div>`;
+      <ul class="names">${report.warnings.map((one, at) => html`<li key=${at}>${one.line ? `${one.line}: ` : ""}${said(one, one.problem)}</li>`)}</ul></details>`}</div>`;
 }
 
 export const KINDS = () => [["playlist", t("lists.kind.playlist")], ["guide", t("lists.kind.guide")]];
@@ -151,7 +151,7 @@ function List({ list, told, act, onEdit }) {
     <p class="nothing">${when}</p>
     ${list.held && html`<p class="nothing">${t("lists.held")}</p>`}
     ${progress && html`<${Progress} at=${progress} />`}
-    ${list.last_error && html`<p class="trouble">${list.last_error}</p>`}
+    ${list.last_error && html`<p class="trouble">${said(list.last_error_coded ?? {}, list.last_error)}</p>`}
     ${list.succeeded_at && html`<${Result} list=${list} />`}</li>`;
 }
 

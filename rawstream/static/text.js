@@ -18,13 +18,22 @@ document.documentElement.lang = language;
 /** The sentence of a key, `{name}` in it replaced. A key with `one` beside it is a count. */
 export function t(key, values = {}) {
   const single = values.n === 1 ? sentences[`${key}.one`] : undefined;
-  const text = single ?? sentences[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return filled(single ?? sentences[key] ?? key, values);
 }
+
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
 /** A word of the server's (a state, a kind), or the word itself where nobody has translated it. */
 export function word(kind, value) {
   return sentences[`${kind}.${value}`] ?? String(value ?? "");
+}
+
+/** What the server says, by its code; in the server's own words where that is not known. */
+export function said({ code = "", values = {} }, words) {
+  if (!code || word("code", code) === code) return words;
+  const given = values.what ? { ...values, what: word("what", values.what) } : values;
+  const text = filled(word("code", code), given);
+  return values.at ? `${word("field", values.at)}: ${text}` : text;
 }
 
 export function choose(next) {
