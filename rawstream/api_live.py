@@ -56,11 +56,12 @@ class StatsView(Model):
 
 class EventsQuery(Model):
     """`viewers`: keys of channels and films whose viewers are told too. `last_event_id`: as the
-    header, which wins.
+    header, which wins. `lately`: who has heard nothing yet is told the last steps of ladders first.
     """
 
     viewers: list[str] = Field(default_factory=list)
     last_event_id: str = Field(default="", max_length=100)
+    lately: bool = False
 
 
 class LiveOperations:
@@ -162,7 +163,13 @@ class LiveOperations:
         wanted: EventsQuery = call.query
         last_id = call.request.headers.get("last-event-id", "") or wanted.last_event_id
         if not call.exchange.gone:
-            self._events.listen(call.exchange, call.operator, keys=wanted.viewers, last_id=last_id)
+            self._events.listen(
+                call.exchange,
+                call.operator,
+                keys=wanted.viewers,
+                last_id=last_id,
+                lately=wanted.lately,
+            )
 
     # -- what may be done --
 

@@ -35,6 +35,7 @@ CONTENT_TYPE: Final = "text/event-stream"
 _HEADERS: Final[Headers] = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
 ROUND_SECONDS: Final = 1.0
 _REMEMBERED: Final = 1000  # of what has happened
+_LATELY: Final = 50  # of these, steps of ladders, which viewers that come and go do not push out
 _LISTENERS: Final = 100
 _HEARTBEAT_SECONDS: Final = 15.0
 _PATIENCE_SECONDS: Final = 15.0  # with one whose transport takes nothing
@@ -98,6 +99,7 @@ class EventBus:
         # numbers of another life of ours mean nothing
         self._run = secrets.token_hex(4)
         self._ring: deque[Happening] = deque(maxlen=_REMEMBERED)
+        self._steps: deque[Happening] = deque(maxlen=_LATELY)
         self._number = 0
         self._listeners: set[Listener] = set()
         self._rounds: asyncio.Task[None] | None = None
@@ -113,7 +115,10 @@ class EventBus:
     def tell(self, kind: str, data: Fields) -> None:
         """This has happened. `data`: values that JSON knows."""
         self._number += 1
-        self._ring.append(Happening(self._number, kind, data))
+        happening = Happening(self._number, kind, data)
+        self._ring.append(happening)
+        if kind == "ladder":
+            self._steps.append(happening)
 
     # -- who listens -------------------------------------------------------------------------------
 
@@ -124,10 +129,11 @@ class EventBus:
         *,
         keys: Collection[str] = (),
         last_id: str = "",
+        lately: bool = False,
     ) -> None:
         """Answer with the stream. `keys`: channels and films whose viewers are told too.
-        `last_id`: what was heard last; what has happened since is told first. Raises ViewerError
-        503.
+        `last_id`: what was heard last; what has happened since is told first. `lately`: who has
+        heard nothing yet is told the last steps of ladders first. Raises ViewerError 503.
         """
         if self._closed or len(self._listeners) >= _LISTENERS:
             raise ViewerError(503, "too many listen already", retry_after=10)
@@ -142,13 +148,20 @@ class EventBus:
         if self._rounds is None:
             self._known = self._stage.look()
             self._rounds = asyncio.create_task(self._turn(), name="events")
+        steps = self._steps if lately and not self._is_of_this_run(last_id) else ()
+        earlier = b"".join(step.frame(self._run) for step in steps)
+        if earlier:
+            listener.sink.write(earlier)
         self._tell_all(listener, self._known, b"")
 
-    def _seen(self, last_id: str) -> int:
+    def _is_of_this_run(self, last_id: str) -> bool:
         run, _, number = last_id.partition("-")
-        if run != self._run or not number.isascii() or not number.isdigit() or len(number) > 18:
+        return run == self._run and number.isascii() and number.isdigit() and len(number) <= 18
+
+    def _seen(self, last_id: str) -> int:
+        if not self._is_of_this_run(last_id):
             return self._number
-        return min(int(number), self._number)
+        return min(int(last_id.partition("-")[2]), self._number)
 
     def close(self) -> None:
         """Let everybody go; nobody is taken any more."""

@@ -44,6 +44,8 @@ from rawstream.api_settings import SettingsOperations
 from rawstream.api_tokens import TokenOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
+from rawstream.codes import told
+from rawstream.channels import LadderStep
 from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind
@@ -73,6 +75,7 @@ from rawstream.predecessor import EXTRA_PORT
 from rawstream.predecessor_api import PredecessorEndpoints
 from rawstream.protocol import Server
 from rawstream.records import Account, Activity
+from rawstream.redaction import redacted
 from rawstream.rest import Edit
 from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
 from rawstream.stats import Stats
@@ -283,7 +286,7 @@ class Worker:
         self.on_air = OnAir(self.hub, self.roster, self.server, started_at=self.started_at)
         self.stats = Stats(self.hub.totals)
         self.events = EventBus(self.on_air, self.operators.is_good)
-        self.hub.ladder_listeners.append(lambda step: self.events.tell("ladder", step._asdict()))
+        self.hub.ladder_listeners.append(self._tell_step)
         self.books.on_note = self._noted
         self._open_webhooks()
 
@@ -320,6 +323,12 @@ class Worker:
 
     def _note_edit(self, edit: Edit) -> None:
         self.books.note("edit", **edit._asdict())
+
+    def _tell_step(self, step: LadderStep) -> None:
+        text = redacted(step.text)
+        code, values = told(text)
+        step_told = {**step._asdict(), "text": text, "code": code, "values": values}
+        self.events.tell("ladder", {**step_told, "at": int(time.time())})
 
     def _tell_import(self, progress: ListProgress) -> None:
         told = progress._asdict()

@@ -34,7 +34,7 @@ SAY = (
         "lineup_edit",
     ),
     *("live_settings", "operators", "rest", "store_accounts", "store_edits", "store_lineup"),
-    *("unpack", "uploads"),
+    *("supply", "unpack", "uploads"),
 )
 RAISED = {
     **{"ConfigError": 1, "Failed": 1, "FormatError": 1, "NotThere": 0, "ValueError": 0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,22 @@ async def test_what_happens_is_told_in_order_and_in_one_write(hall: Hall) -> Non
     assert hall.news(exchange) == []
 
 
+async def test_who_comes_late_hears_of_the_last_steps_of_ladders(hall: Hall) -> None:
+    hall.bus.tell("ladder", {"rung": "lost"})
+    for number in range(2000):  # viewers come and go
+        hall.bus.tell("history", {"n": number})
+    hall.bus.tell("ladder", {"rung": "back"})
+
+    def told(**more: Any) -> list[str]:
+        found = heard(hall.listen(**more).sink.data)
+        return [data.get("rung", kind) for _, kind, data in found]
+
+    assert told(lately=True) == ["lost", "back", "live", "engine"]
+    assert told(lately=True, last_id="another-1") == ["lost", "back", "live", "engine"]
+    assert told(lately=True, last_id=hall.bus.last_id) == ["live", "engine"]
+    assert told() == ["live", "engine"]
+
+
 async def test_a_stream_is_taken_up_where_it_was_left(hall: Hall) -> None:
     first = hall.listen()
     for number in range(3):
@@ -346,6 +363,7 @@ async def test_a_channels_life_is_heard_from_its_start_to_its_end(tmp_path: Path
         assert [(one["rung"], one["key"]) for one in ear.heard("ladder")][:3] == [
             *[("lost", key), ("session", key), ("back", key)]
         ]
+        assert all(abs(one["at"] - time.time()) < 60 for one in ear.heard("ladder"))
         await desk.ask("POST", "/engines", {"url": "http://127.0.0.1:9"}, status=201)
         await until(lambda: any("127.0.0.1:9" in str(e) for e in ear.heard("engine")), "added")
         viewer.leave()
