@@ -103,10 +103,11 @@ class ChannelWanted(Model):
     kind: KindAsked = "all"
     state: State = "all"
     playlist_id: Id | None = None
+    series_id: Id | None = None
 
     @property
     def filter(self) -> ChannelFilter:
-        return ChannelFilter(self.q, self.category_id, self.kind, self.state, self.playlist_id)
+        return ChannelFilter(**{name: getattr(self, name) for name in ChannelWanted.model_fields})
 
 
 class ChannelQuery(ChannelWanted, PageQuery):

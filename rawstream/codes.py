@@ -159,6 +159,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "no_connection": "no connection in time",
     "answer_large": "the answer is too large",
     "refused": "connection refused",
+    "refused_call": "connect call failed {where}",
     "reset": "connection reset by peer",
     "unreachable": "no route to host",
     "network_unreachable": "network is unreachable",

@@ -49,6 +49,7 @@ class ChannelFilter:
     kind: KindAsked = "all"
     state: State = "all"
     playlist_id: int | None = None
+    series_id: int | None = None
 
 
 class Holder(NamedTuple):
@@ -213,6 +214,9 @@ def _where(connection: sqlite3.Connection, wanted: ChannelFilter) -> tuple[str, 
     if wanted.playlist_id is not None:
         tests.append("c.playlist_id = ?")
         arguments.append(wanted.playlist_id)
+    if wanted.series_id is not None:
+        tests.append("c.series_id = ?")
+        arguments.append(wanted.series_id)
     if wanted.category_id == 0:
         tests.append("c.id NOT IN (SELECT channel_id FROM channel_categories)")
     elif wanted.category_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from test_dashboard import DESK, EVIL, PHONE, Operator, at, browser, first_passw
 
 from rawstream.list_entries import read_list
 from rawstream.playlist_import import import_playlist
-from rawstream.records import ListSource
+from rawstream.records import Channel, FilmFacts, ListSource
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]
 __all__ = ["browser", "made"]
@@ -123,6 +124,123 @@ async def test_names_are_edited_in_their_rows(made: Stage, one: Operator) -> Non
     assert [channel.name for channel in kept] == ["One", "Dos"]
     assert "name" in kept[1].edited
     await one.assert_sound()
+
+
+async def test_a_row_that_somebody_else_has_changed_is_shown_anew(
+    made: Stage, one: Operator
+) -> None:
+    await fill(made, ["One", "Two"])
+    await one.see("channels")
+    await expect(rows(one)).to_have_count(2)
+    (_, two) = await made.worker.store.lineup.channels()
+    theirs = {"number": "77", "name": "Theirs"}
+    answer = await one.page.request.patch(f"{one.base}/api/v1/channels/{two.id}", data=theirs)
+    assert answer.ok
+    await one.page.get_by_role("button", name=re.compile("^Name: Two")).click()
+    await one.field("channels.name").fill("Mine")
+    await one.page.keyboard.press("Enter")
+    told = one.says("channels.changed_meanwhile", name="Two")
+    await expect(one.page.locator(".note.bad")).to_have_text(told)
+    await expect(one.page.get_by_text("Theirs", exact=True)).to_be_visible()
+    (_, kept) = await made.worker.store.lineup.channels()
+    assert (kept.name, kept.number) == ("Theirs", "77")
+    await one.page.get_by_role("button", name=re.compile("^Name: Theirs")).click()
+    await one.field("channels.name").fill("Ours")
+    await one.page.keyboard.press("Enter")
+    await expect(one.page.get_by_text("Ours", exact=True)).to_be_visible()
+    await one.assert_sound()
+
+
+async def test_an_edit_that_loses_the_race_by_a_moment_is_not_made(
+    made: Stage, one: Operator
+) -> None:
+    await fill(made, ["One"])
+    await one.see("channels")
+    (there,) = await made.worker.store.lineup.channels()
+    tags = []
+
+    async def overtake(route: Route) -> None:
+        if route.request.method != "PATCH":
+            return await route.continue_()
+        tags.append(route.request.headers.get("if-match"))
+        await made.worker.store.lineup.set_channel(dataclasses.replace(there, name="Theirs"))
+        return await route.continue_()
+
+    await one.page.route(f"**/api/v1/channels/{there.id}", overtake)
+    await one.page.get_by_role("button", name=re.compile("^Name: One")).click()
+    await one.field("channels.name").fill("Mine")
+    await one.page.keyboard.press("Enter")
+    await expect(one.page.locator(".note.bad")).to_be_visible()
+    await expect(one.page.get_by_text("Theirs", exact=True)).to_be_visible()
+    assert len(tags) == 1 and tags[0]
+    assert "412" in one.complaints.pop()
+    await one.assert_sound()
+
+
+async def test_channels_of_one_playlist_are_shown(made: Stage, one: Operator) -> None:
+    await fill(made, ["One", "Two"])
+    await made.worker.store.lineup.add_channel(Channel(0, "By hand"))
+    (source,) = await made.worker.store.lineup.lists()
+    await one.see("channels")
+    await expect(rows(one)).to_have_count(3)
+    await one.field("channels.playlist").select_option(str(source.id))
+    await expect(rows(one)).to_have_count(2)
+    await one.button("bulk.all").click()
+    await one.field("bulk.what").select_option("disable")
+    await one.button("bulk.go").click()
+    await expect(one.page.locator(".row .badge", has_text="disabled")).to_have_count(2)
+    kept = await made.worker.store.lineup.channels()
+    assert {channel.name: channel.enabled for channel in kept} == {
+        **{"One": False, "Two": False},
+        "By hand": True,
+    }
+    await one.assert_sound()
+
+
+@pytest.mark.parametrize("language", ["en", "it"])
+async def test_a_series_is_found_named_and_given_a_cover(
+    made: Stage, browser: Browser, language: str
+) -> None:
+    lineup = made.worker.store.lineup
+    series = await lineup.series_named("Breaking Bad")
+    facts = FilmFacts(plot=EVIL, genre="Drama", rating=9.5)
+    await lineup.set_series(dataclasses.replace(series, facts=facts))
+    other = await lineup.series_named("Another")
+    strange = Channel(0, "Strange", kind="episode", extension="mp4", series_id=other.id)
+    await lineup.add_channel(strange)
+    for number in (2, 1):
+        episode = Channel(0, f"Part {number}", kind="episode", extension="mp4", series_id=series.id)
+        await lineup.add_channel(dataclasses.replace(episode, season=1, episode=number))
+    await made.worker.catalogue.look()
+    async with operator(browser, at(made), language) as one:
+        await one.get_in("admin", first_password(made))
+        await one.see("channels")
+        await one.page.get_by_role("tab", name=one.says("series")).click()
+        await expect(rows(one)).to_have_count(2)
+        await one.field("series.search").fill("break")
+        await expect(rows(one)).to_have_count(1)
+        await expect(rows(one)).to_contain_text("Drama")
+        await one.assert_accessible()
+        await one.button("edit.what", name="Breaking Bad").click()
+        dialog = one.page.get_by_role("dialog")
+        await expect(dialog).to_contain_text(EVIL)
+        await one.field("series.cover").fill("nonsense")
+        await one.button("save").click()
+        await expect(dialog.locator("small.problem")).to_have_text(one.says("code.logo_shape"))
+        assert "422" in one.complaints.pop()
+        await one.field("series.cover").fill("/logos/bad.png")
+        await one.field("series.name").fill("Breaking Good")
+        await one.assert_accessible()
+        await one.button("save").click()
+        await one.field("series.search").fill("")
+        await expect(rows(one)).to_have_count(2)
+        await one.button("series.episodes", name="Breaking Good").click()
+        await expect(one.page.locator(".episodes .what")).to_have_text(["Part 1", "Part 2"])
+        await one.assert_accessible()
+        found = await lineup.series()
+        assert [(each.name, each.cover) for each in found][0] == ("Breaking Good", "/logos/bad.png")
+        one.complaints = [text for text in one.complaints if "404" not in text]  # no such file
+        await one.assert_sound()
 
 
 async def test_channels_are_put_in_order_by_pointer_and_by_keys(made: Stage, one: Operator) -> None:

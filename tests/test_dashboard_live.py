@@ -6,10 +6,21 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 from playwright.async_api import Browser, expect
 from stage import Stage, stage, until
-from test_dashboard import EVIL, IMPORT_MS, Operator, at, browser, first_password, operator
+from test_dashboard import (
+    DESK,
+    EVIL,
+    IMPORT_MS,
+    PHONE,
+    Operator,
+    at,
+    browser,
+    first_password,
+    operator,
+)
 from web import site
 
 from rawstream.records import Channel, ChannelSource
@@ -50,6 +61,100 @@ async def test_a_viewer_is_seen_and_kicked(made: Stage, one: Operator) -> None:
     await dialog.get_by_role("button", name=one.says("viewer.kick"), exact=True).click()
     await until(lambda: player.over, "the stream that was kicked ends")
     await expect(viewers).to_have_count(0)
+    await one.assert_sound()
+
+
+async def test_each_of_many_viewers_is_found_and_kicked(made: Stage, one: Operator) -> None:
+    content = made.catalogues[0][0]
+    players = [await made.play(content, User_Agent=f"Box/{number}") for number in range(40)]
+    await one.see("overview")
+    channel = one.page.locator(".onair").filter(has_text=content.name)
+    await channel.get_by_role("button", name=re.compile("^Viewers of")).click()
+    told = channel.get_by_role("status")
+    await expect(told).to_have_text(one.says("viewer.these", n=40, of=40))
+    rows = channel.locator(".windowed [role=listitem]")
+    assert 5 < await rows.count() < 36, "only what is seen is drawn"
+    await one.field("viewer.order").select_option("seconds")
+    await channel.locator(".windowed").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    await expect(channel.get_by_text("Box/0", exact=True)).to_be_visible()
+    await one.field("viewer.search").fill("box/17")
+    await expect(rows).to_have_count(1)
+    await one.assert_accessible()
+    await one.assert_fits()
+    await rows.get_by_role("button", name=one.says("viewer.kick")).click()
+    dialog = one.page.get_by_role("dialog")
+    await dialog.get_by_role("button", name=one.says("viewer.kick"), exact=True).click()
+    await until(lambda: players[17].over, "the stream that was kicked ends")
+    await expect(told).to_have_text(one.says("viewer.these", n=0, of=39))
+    assert not players[16].over and not players[18].over
+    await one.assert_sound()
+
+
+async def test_what_a_channel_tried_is_told_also_to_who_comes_late(
+    made: Stage, one: Operator
+) -> None:
+    content = made.catalogues[0][0]
+    await made.play(content)
+    (channel,) = made.worker.hub.snapshot().channels
+    answer = await one.page.request.post(f"{one.base}/api/v1/live/{channel.key}/restart")
+    assert answer.status == 204
+    await until(lambda: made.worker.events.last_id.endswith("-3"), "lost, tried, back")
+    await one.see("overview")
+    steps = one.page.locator("section > .steps > li")
+    await expect(steps).to_have_count(3)
+    await expect(steps.nth(0)).to_contain_text(one.says("rung.back"))
+    await expect(steps.nth(2)).to_contain_text(one.says("rung.lost"))
+    await expect(steps.nth(2)).to_contain_text(one.says("code.left"))
+    row = one.page.locator(".onair")
+    await row.get_by_role("button", name=re.compile("^Viewers of")).click()
+    await expect(row.locator(".steps li")).to_have_count(3)
+    await one.assert_accessible()
+    await made.engine.stop()  # a channel that has lost its source is known at a glance
+    await expect(one.page.locator(".onair.bad > .trouble")).to_be_visible()
+    await expect(row).to_contain_text(one.says("channel.state.recovering"))
+    await one.assert_accessible()
+    await one.assert_sound()
+
+
+async def test_a_thousand_viewers_are_a_list_that_stays_short(made: Stage, one: Operator) -> None:
+    channel = {
+        **{"key": "k", "name": EVIL, "state": "live", "state_seconds": 5, "source": "s"},
+        **{"bitrate": 4e6, "peers": 3, "held": 0, "viewer_count": 1000, "channel_ids": []},
+        **{"last_error": None, "codecs": []},
+    }
+    viewers = [
+        {
+            **{"id": number, "address": "2001:db8::1", "port": number, "user_agent": EVIL},
+            **{"account": f"ana{number}", "state": "playing", "seconds": number},
+            **{"seconds_behind": number / 100, "bytes_sent": 1, "queued_bytes": 0, "jumps": 0},
+        }
+        for number in range(1000)
+    ]
+    totals = {
+        **{"viewers": 1000, "held": 0, "channels": 1, "films": 0, "bits_in_per_second": 1},
+        **{"bits_out_per_second": 1, "uptime_seconds": 5, "connections": 1000},
+    }
+    whole = {"full": True, "channels": [channel], "films": [], "gone": [], "totals": totals}
+    news = {"full": False, "channels": [{"key": "k", "viewers": viewers}], "totals": None}
+    told = "".join(
+        f"id: r-1\nevent: live\ndata: {orjson.dumps(one).decode()}\n\n" for one in (whole, news)
+    )
+    await one.page.route(
+        "**/api/v1/events?*", lambda route: route.fulfill(body=told, content_type="text/event-stream")
+    )
+    await one.page.reload()
+    await one.page.get_by_role("button", name=re.compile("^Viewers of")).click()
+    rows = one.page.locator(".onair .windowed [role=listitem]")
+    await expect(rows.first).to_contain_text("ana999")  # the furthest behind
+    assert await rows.count() < 60
+    await one.page.locator(".windowed").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    await expect(one.page.get_by_text("ana0", exact=True)).to_be_visible()
+    await one.field("viewer.search").fill("ana77")
+    await expect(rows).to_have_count(11)
+    for size in (DESK, PHONE):
+        await one.page.set_viewport_size(size)
+        await one.assert_fits()
+        await one.assert_accessible()
     await one.assert_sound()
 
 

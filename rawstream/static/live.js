@@ -6,9 +6,10 @@ import { useEffect, useState } from "./vendor/preact-hooks.js";
 import { address, get } from "./api.js";
 
 const TYPES = ["live", "engine", "ladder", "import", "history"];
+const STEPS = 200; // of ladders, that are remembered here
 const AGAIN_MS = 5000; // a stream that was refused is tried again after so long
 
-const picture = { channels: new Map(), films: new Map(), engines: new Map(), totals: null, error: null };
+const picture = { channels: new Map(), films: new Map(), engines: new Map(), steps: [], totals: null, error: null };
 const listeners = new Map(TYPES.map((type) => [type, new Set()]));
 const watchers = new Set();
 const opened = new Map(); // keys whose viewers are shown, and by how many
@@ -61,10 +62,16 @@ function takeLive(told) {
   if (told.engines) takeEngines(told, true);
 }
 
+/** What a channel without a source tried; the newest first. */
+function takeStep(told, id) {
+  if (picture.steps.some((one) => one.id === id)) return;
+  picture.steps = [{ ...told, id }, ...picture.steps].slice(0, STEPS);
+}
+
 function connect() {
   clearTimeout(moving);
   source?.close();
-  const stream = new EventSource(address("events", { viewers: [...opened.keys()], last_event_id: lastId }));
+  const stream = new EventSource(address("events", { viewers: [...opened.keys()], last_event_id: lastId, lately: true }));
   source = stream;
   stream.onopen = () => {
     connected = true;
@@ -81,11 +88,10 @@ function connect() {
     stream.addEventListener(type, (event) => {
       lastId = event.lastEventId || lastId;
       const told = JSON.parse(event.data);
-      if (type === "live" || type === "engine") {
-        if (type === "live") takeLive(told);
-        else takeEngines(told, told.full);
-        tell();
-      }
+      if (type === "live") takeLive(told);
+      if (type === "engine") takeEngines(told, told.full);
+      if (type === "ladder") takeStep(told, event.lastEventId);
+      if (type !== "import" && type !== "history") tell();
       for (const listener of listeners.get(type)) listener(told);
     });
   }

@@ -1,10 +1,11 @@
 // The line-up. Owns: this page: the long list, what is edited in its rows, the order.
 
-import { address, exchange, get, patch, post, remove, useChunks, useGet } from "./api.js";
-import { attempt, Badge, Button, Check, Choice, Dialog, Head, html, Icon, note, Nothing, Search, Several, Submit, sure, Text, Trouble, useEffect, useForm, useNarrow, useRef, useState, Whole, WindowedList } from "./ui.js";
+import { address, exchange, get, patch, post, Problem, remove, useChunks, useGet } from "./api.js";
+import { attempt, Badge, Button, Check, Choice, Dialog, Head, html, Icon, note, Nothing, Search, Several, Submit, sure, Tabs, Text, Trouble, useEffect, useForm, useNarrow, useRef, useState, Whole, WindowedList } from "./ui.js";
 import { number } from "./format.js";
 import Player from "./player.js";
 import Categories from "./categories.js";
+import SeriesList from "./series.js";
 import { t, word } from "./text.js";
 import { useLayoutEffect, Waiting } from "./ui.js";
 
@@ -243,7 +244,7 @@ function Bulk({ where, count, categories, onClose, onDone }) {
     ${what === "renumber" && html`<div class="grid"><${Whole} label=${t("bulk.start")} ...${form.field("start")} min="0" /><${Whole} label=${t("bulk.step")} ...${form.field("step")} min="1" /></div>`}<//>`;
 }
 
-function Filter({ filter, set, categories }) {
+function Filter({ filter, set, categories, playlists }) {
   const states = [["all", t("channels.state.all")], ["enabled", t("channels.state.enabled")], ["disabled", t("channels.state.disabled")],
     ["stale", t("channels.state.stale")], ["retired", t("channels.state.retired")], ["unmapped", t("channels.state.unmapped")]];
   const kinds = [["live", t("channels.kind.live")], ["movie", t("channels.kind.movie")], ["episode", t("channels.kind.episode")], ["all", t("channels.kind.all")]];
@@ -251,12 +252,22 @@ function Filter({ filter, set, categories }) {
     <${Search} label=${t("channels.search")} value=${filter.q} onInput=${(q) => set({ q })} />
     <${Choice} hidden=${true} label=${t("channels.category")} value=${filter.category_id} onInput=${(one) => set({ category_id: one })}
       options=${[["", t("channels.category.all")], ["0", t("channels.category.none")], ...categories.map((one) => [one.id, one.name])]} />
+    ${playlists.length > 0 && html`<${Choice} hidden=${true} label=${t("channels.playlist")} value=${filter.playlist_id} onInput=${(one) => set({ playlist_id: one })}
+      options=${[["", t("channels.playlist.all")], ...playlists.map((one) => [one.id, one.name || one.shown_url])]} />`}
     <${Choice} hidden=${true} label=${t("channels.kind")} value=${filter.kind} onInput=${(kind) => set({ kind })} options=${kinds} />
     <${Choice} hidden=${true} label=${t("channels.state")} value=${filter.state} onInput=${(state) => set({ state })} options=${states} /></search>`;
 }
 
-export default function Channels({ who }) {
-  const [filter, setFilter] = useState({ q: "", category_id: "", kind: "live", state: "all" });
+/** A change of a row as it is shown: of one that is not so any more nothing is changed. Raises Problem. */
+async function changeRow(shown, change) {
+  const path = `channels/${shown.id}`;
+  const [now, tag] = await exchange("GET", path);
+  if (JSON.stringify(now) !== JSON.stringify(shown)) throw new Problem(412, {});
+  return patch(path, change, tag);
+}
+
+function LineUp({ who }) {
+  const [filter, setFilter] = useState({ q: "", category_id: "", playlist_id: "", kind: "live", state: "all" });
   const [picked, setPicked] = useState(new Set());
   const [dialog, setDialog] = useState(null);
   const narrow = useNarrow();
@@ -264,6 +275,7 @@ export default function Channels({ who }) {
   const box = useRef(null);
   const list = useChunks("channels", filter);
   const { data, reload: readCategories } = useGet("categories", { limit: 1000 });
+  const { data: lists } = useGet("lists", { kind: "playlist", limit: 1000 });
   const categories = data?.items ?? [];
   const names = new Map(categories.map((one) => [one.id, one.name]));
   const close = () => setDialog(null);
@@ -283,8 +295,14 @@ export default function Channels({ who }) {
     return next;
   });
   const save = async (channel, index, change) => {
-    const changed = await attempt(() => patch(`channels/${channel.id}`, change), t("saved"));
-    if (changed) list.replace(index, changed);
+    try {
+      list.replace(index, await changeRow(channel, change));
+      note(t("saved"));
+    } catch (error) {
+      if (error.status !== 412) return note(error.message, "bad");
+      note(t("channels.changed_meanwhile", { name: channel.name }), "bad");
+      list.reload();
+    }
   };
   const held = useRef(null); // what was moved: its handle gets the focus back where it then stands
   const move = async (from, to) => {
@@ -302,16 +320,15 @@ export default function Channels({ who }) {
     if (!document.activeElement?.matches("input, select, textarea, dialog *")) box.current.querySelector(`[data-index="${index}"] .grip`)?.focus();
   });
   const [grip, drag] = useDrag(box, height, list.total, move);
-  const where = picked.size ? { ids: [...picked] } : { filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== "").map(([name, value]) => [name, name === "category_id" ? Number(value) : value])) };
+  const where = picked.size ? { ids: [...picked] } : { filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== "").map(([name, value]) => [name, name.endsWith("_id") ? Number(value) : value])) };
   const row = (channel, index) => html`<${Row} channel=${channel} index=${index} names=${names} picked=${picked.has(channel.id)} onPick=${pick} onSave=${save}
     onPlay=${(one) => setDialog({ play: one })} onEdit=${(one) => setDialog({ edit: one.id })} grip=${grip} />`;
-  return html`<${Head} title=${t("nav.channels")}>
-      <${Button} icon="plus" label=${t("channels.new")} onClick=${() => setDialog({ edit: 0 })} />
-      <${Button} kind="secondary" label=${t("channels.categories")} onClick=${() => setDialog({ categories: true })} /><//>
-    <${Filter} filter=${filter} set=${set} categories=${categories} />
+  return html`<${Filter} filter=${filter} set=${set} categories=${categories} playlists=${lists?.items ?? []} />
     <div class="count"><span role="status">${t("channels.count", { n: number(list.total) })}${picked.size > 0 && ` · ${t("channels.picked", { n: number(picked.size) })}`}</span>
       ${picked.size > 0 && html`<${Button} kind="secondary small" label=${t("channels.unpick")} onClick=${() => setPicked(new Set())} />`}
-      <${Button} kind="secondary small" label=${picked.size ? t("bulk.picked") : t("bulk.all")} disabled=${!list.total} onClick=${() => setDialog({ bulk: true })} /></div>
+      <${Button} kind="secondary small" label=${picked.size ? t("bulk.picked") : t("bulk.all")} disabled=${!list.total} onClick=${() => setDialog({ bulk: true })} />
+      <span class="tools"><${Button} kind="secondary small" label=${t("channels.categories")} onClick=${() => setDialog({ categories: true })} />
+        <${Button} icon="plus" kind="small" label=${t("channels.new")} onClick=${() => setDialog({ edit: 0 })} /></span></div>
     <${Trouble} error=${list.error} />
     ${list.loaded && !list.total && !list.error && html`<${Nothing} text=${t("channels.none")} />`}
     <div ref=${box} class="dragging ${drag ? "on" : ""}"><${WindowedList} list=${list} height=${height} row=${row} label=${t("nav.channels")} />
@@ -320,6 +337,12 @@ export default function Channels({ who }) {
     ${dialog?.bulk && html`<${Bulk} where=${where} count=${picked.size || list.total} categories=${categories} onClose=${close} onDone=${() => { setPicked(new Set()); done(); }} />`}
     ${dialog?.categories && html`<${Categories} onClose=${done} />`}
     ${dialog?.play && html`<${Player} channel=${dialog.play} who=${who} onClose=${close} />`}`;
+}
+
+export default function Channels({ who }) {
+  const [tab, setTab] = useState("lineup");
+  return html`<${Head} title=${t("nav.channels")}><${Tabs} label=${t("nav.channels")} value=${tab} onInput=${setTab} options=${[["lineup", t("channels.lineup")], ["series", t("series")]]} /><//>
+    ${tab === "lineup" ? html`<${LineUp} who=${who} />` : html`<${SeriesList} who=${who} />`}`;
 }
 
 /** Where what is dragged would go. */

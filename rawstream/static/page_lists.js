@@ -109,7 +109,7 @@ function Editing({ id, onClose, onDone }) {
     footer=${html`<${Button} kind="secondary" label=${t("cancel")} onClick=${onClose} /><${Submit} label=${t("save")} busy=${form.busy} disabled=${!kept} />`}>
     <${Trouble} error=${form.error} />${!kept && !form.error && html`<${Waiting} />`}
     ${kept && html`<${Text} label=${t("lists.name")} ...${field("name")} /><${Text} label=${t("lists.url")} ...${field("url")} disabled=${kept.uploaded} placeholder=${kept.uploaded ? t("lists.uploaded") : "https://…"} />
-      <${Whole} label=${t("lists.hours")} ...${field("hours")} min="1" /><${Check} label=${t("lists.enabled")} ...${field("enabled")} />
+      <${Whole} label=${t("lists.hours")} ...${field("hours")} min="0" step="any" hint=${t("lists.hours.hint.edit")} /><${Check} label=${t("lists.enabled")} ...${field("enabled")} />
       <${More} form=${form} kind=${kept.kind} />`}<//>`;
 }
 
@@ -130,6 +130,14 @@ function Result({ list }) {
     ${open && html`<${Trouble} error=${error} />${data?.report && html`<${Report} report=${data.report} />`}`}</details>`;
 }
 
+/** When it was read, and when it is read again: by itself, or only when somebody asks for it. */
+function when(list) {
+  const at = moment(list.refreshed_at);
+  if (!list.refreshed_at) return list.enabled && !list.interval_seconds ? t("lists.when.never.hand") : t("lists.when.never");
+  if (list.next_at) return t("lists.when", { at, next: moment(list.next_at) });
+  return list.enabled ? t("lists.when.hand", { at }) : t("lists.when.once", { at });
+}
+
 function List({ list, told, act, onEdit }) {
   const path = `lists/${list.id}`;
   const name = list.name || list.shown_url;
@@ -141,14 +149,13 @@ function List({ list, told, act, onEdit }) {
   const undo = async () => {
     if (await sure(t("lists.undo.sure", { name }), t("lists.undo"))) await act(() => post(`${path}/undo`), t("lists.undone"));
   };
-  const when = list.next_at ? t("lists.when", { at: moment(list.refreshed_at), next: moment(list.next_at) }) : t("lists.when.once", { at: moment(list.refreshed_at) });
   return html`<li class="card"><div class="line"><div class="what"><strong class="clip">${name}</strong><small class="clip">${list.shown_url}</small></div>
     <span class="badges"><${Badge}>${word("lists.kind", list.kind)}<//><${Badge} kind=${STATE_KINDS[state] ?? ""}>${word("lists.state", state)}<//></span>
     <span class="tools"><${Button} icon="restart" kind="secondary small" label=${t("lists.refresh")} onClick=${() => act(() => post(`${path}/refresh`, { force: true }), t("lists.refreshing"))} />
       ${list.kind === "playlist" && html`<${Button} icon="undo" text=${false} label=${t("lists.undo.what", { name })} onClick=${undo} disabled=${!list.can_undo} />`}
       <${Button} icon="edit" text=${false} label=${t("edit.what", { name })} onClick=${() => onEdit(list.id)} />
       <${Button} icon="trash" text=${false} label=${t("delete.what", { name })} onClick=${erase} /></span></div>
-    <p class="nothing">${when}</p>
+    <p class="nothing">${when(list)}</p>
     ${list.held && html`<p class="nothing">${t("lists.held")}</p>`}
     ${progress && html`<${Progress} at=${progress} />`}
     ${list.last_error && html`<p class="trouble">${said(list.last_error_coded ?? {}, list.last_error)}</p>`}

@@ -3,12 +3,12 @@
 import { post, useGet } from "./api.js";
 import { attempt, Badge, Button, Head, html, Icon, Nothing, sure, Trouble, useEffect, useRef, useState, Waiting } from "./ui.js";
 import { Chart } from "./chart.js";
-import { bitRate, decimal, duration, number, size } from "./format.js";
-import { useLive, useViewers } from "./live.js";
+import { bitRate, decimal, duration, exact, number, size } from "./format.js";
+import { useLive } from "./live.js";
 import Player from "./player.js";
-import { t, word } from "./text.js";
+import { said, t, word } from "./text.js";
+import Watchers from "./viewers.js";
 
-const VIEWERS_SHOWN = 200; // more are not read; those furthest behind come first
 const POINTS = 360; // ten seconds each: an hour
 const STATE_KINDS = { live: "good", playing: "good", lingering: "", starting: "warn", opening: "warn", recovering: "bad", failed: "bad" };
 
@@ -50,54 +50,33 @@ function Charts({ totals }) {
     <${Chart} title=${t("overview.viewers")} series=${[t("overview.viewers")]} data=${[at, column(3)]} show=${decimal} /></div>`;
 }
 
-const address = (viewer) => (viewer.address.includes(":") ? `[${viewer.address}]` : viewer.address) + (viewer.port ? `:${viewer.port}` : "");
+const RUNG_KINDS = { lost: "bad", failed: "bad", back: "good" };
+const LATELY = 8;
+const LATELY_OF = 20;
 
-function Viewer({ viewer, film }) {
-  const kick = async () => {
-    if (await sure(t("viewer.kick.sure", { who: viewer.account || viewer.address }), t("viewer.kick"))) {
-      await attempt(() => post(`viewers/${encodeURIComponent(viewer.id)}/kick`), t("viewer.kicked"));
-    }
-  };
-  const late = viewer.seconds_behind > 10 ? "late" : "";
-  return html`<tr><th scope="row" data-label=${t("viewer.player")}><span class="clip" title=${viewer.user_agent}>${viewer.user_agent || "–"}</span></th>
-    <td data-label=${t("viewer.account")}>${viewer.account || "–"}</td>
-    <td data-label=${t("viewer.address")}>${address(viewer)}</td>
-    <td data-label=${t("viewer.state")}>${word("viewer.state", viewer.state)}</td>
-    ${film
-      ? html`<td class="right" data-label=${t("viewer.place")}>${viewer.percent === null ? "–" : `${decimal(viewer.percent)} %`}</td>
-        <td class="right" data-label=${t("viewer.speed")}>${bitRate(viewer.bits_per_second)}</td>`
-      : html`<td class="right ${late}" data-label=${t("viewer.lag")}>${decimal(viewer.seconds_behind)} s</td>
-        <td class="right" data-label=${t("viewer.drops")}>${viewer.jumps}</td>`}
-    <td class="right" data-label=${t("viewer.since")}>${duration(viewer.seconds)}</td>
-    <td class="right" data-label=${t("viewer.sent")}>${size(viewer.bytes_sent)}</td>
-    <td class="right"><${Button} icon="kick" text=${false} label=${t("viewer.kick")} onClick=${kick} /></td></tr>`;
+/** Steps of ladders, the newest first. `of`: one channel's, without its name. */
+function Steps({ steps, of = false }) {
+  return html`<ul class="plain-list steps ${of ? "of" : ""}">${steps.map((step) => html`<li key=${step.id}><time datetime=${new Date(step.at * 1000).toISOString()}>${exact(step.at)}</time>
+    ${!of && html`<strong class="clip" title=${step.name}>${step.name || step.key}</strong>`}
+    <${Badge} kind=${RUNG_KINDS[step.rung] ?? "warn"}>${word("rung", step.rung)}<//><span class="clip" title=${said(step, step.text)}>${said(step, step.text)}</span></li>`)}</ul>`;
 }
 
-function Viewers({ viewers, film = false }) {
-  if (!viewers.length) return html`<${Nothing} text=${t("viewer.none")} />`;
-  const shown = [...viewers].sort((one, other) => (other.seconds_behind ?? 0) - (one.seconds_behind ?? 0)).slice(0, VIEWERS_SHOWN);
-  return html`<div class="scroll"><table class="stack"><thead><tr><th scope="col">${t("viewer.player")}</th><th scope="col">${t("viewer.account")}</th>
-    <th scope="col">${t("viewer.address")}</th><th scope="col">${t("viewer.state")}</th>
-    <th scope="col" class="right">${film ? t("viewer.place") : t("viewer.lag")}</th><th scope="col" class="right">${film ? t("viewer.speed") : t("viewer.drops")}</th>
-    <th scope="col" class="right">${t("viewer.since")}</th><th scope="col" class="right">${t("viewer.sent")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>
-    <tbody>${shown.map((viewer) => html`<${Viewer} key=${viewer.id} viewer=${viewer} film=${film} />`)}</tbody></table></div>
-    ${viewers.length > shown.length && html`<p class="nothing">${t("viewer.more", { n: viewers.length - shown.length })}</p>`}`;
+/** What is tried for a channel that has lost its source. */
+function Trying({ channel, steps }) {
+  const [step] = steps;
+  if (channel.state !== "recovering" && channel.state !== "failed") return null;
+  const text = step && step.rung !== "back" ? said(step, step.text) : channel.last_error;
+  return html`<p class="trouble">${step && html`<strong>${word("rung", step.rung)}</strong> `}${text}</p>`;
 }
 
-/** Who watches a channel or a film: asked for as long as this is open. */
-function Watchers({ of, film = false }) {
-  useViewers(of.key);
-  return of.viewers ? html`<${Viewers} viewers=${of.viewers} film=${film} />` : html`<${Waiting} />`;
-}
-
-function OnAir({ channel, onPlay }) {
+function OnAir({ channel, steps, onPlay }) {
   const [open, setOpen] = useState(false);
   const path = `live/${encodeURIComponent(channel.key)}`;
   const act = (verb, done) => () => attempt(() => post(`${path}/${verb}`), done);
   const stop = async () => {
     if (await sure(t("overview.stop.sure", { name: channel.name || channel.key }), t("overview.stop"))) await act("stop", t("overview.stopped"))();
   };
-  return html`<li class="onair"><div class="line">
+  return html`<li class="onair ${STATE_KINDS[channel.state] ?? ""}"><div class="line">
     <button type="button" class="bare" aria-expanded=${open ? "true" : "false"} aria-label=${t("overview.show_viewers", { name: channel.name || channel.key })}
       onClick=${() => setOpen(!open)}><${Icon} name=${open ? "down" : "right"} /></button>
     <div class="what"><strong class="clip" title=${channel.name}>${channel.name || (channel.infohash || channel.key).slice(0, 12)}</strong>
@@ -111,8 +90,9 @@ function OnAir({ channel, onPlay }) {
       <${Button} icon="next" text=${false} label=${t("overview.next")} onClick=${act("next", t("overview.next.done"))} />
       <${Button} icon="restart" text=${false} label=${t("overview.restart")} onClick=${act("restart", t("overview.restarted"))} />
       <${Button} icon="stop" text=${false} label=${t("overview.stop")} onClick=${stop} /></span></div>
-    ${channel.last_error && !["live", "lingering"].includes(channel.state) && html`<p class="trouble">${channel.last_error}</p>`}
-    ${open && html`<${Watchers} of=${channel} />`}</li>`;
+    <${Trying} channel=${channel} steps=${steps} />
+    ${open && html`<${Watchers} of=${channel} />`}
+    ${open && steps.length > 0 && html`<h3>${t("overview.lately.of")}</h3><${Steps} steps=${steps.slice(0, LATELY_OF)} of=${true} />`}</li>`;
 }
 
 function Film({ film }) {
@@ -139,7 +119,7 @@ function Engines({ engines }) {
 }
 
 export default function Overview({ who }) {
-  const { channels, films, engines, totals, error } = useLive();
+  const { channels, films, engines, steps, totals, error } = useLive();
   const [playing, setPlaying] = useState(null);
   const shown = [...channels.values()].sort((one, other) => other.viewer_count - one.viewer_count || one.name.localeCompare(other.name) || one.key.localeCompare(other.key));
   return html`<${Head} title=${t("nav.overview")} />
@@ -147,8 +127,9 @@ export default function Overview({ who }) {
     <${Figures} totals=${totals} />
     <${Charts} totals=${totals} />
     <section><h2>${t("overview.on_air")}</h2>
-      ${shown.length ? html`<ul class="plain-list">${shown.map((channel) => html`<${OnAir} key=${channel.key} channel=${channel} onPlay=${setPlaying} />`)}</ul>` : totals && html`<${Nothing} text=${t("overview.nothing")} />`}</section>
+      ${shown.length ? html`<ul class="plain-list">${shown.map((channel) => html`<${OnAir} key=${channel.key} channel=${channel} steps=${steps.filter((one) => one.key === channel.key)} onPlay=${setPlaying} />`)}</ul>` : totals && html`<${Nothing} text=${t("overview.nothing")} />`}</section>
     ${films.size > 0 && html`<section><h2>${t("overview.films")}</h2><ul class="plain-list">${[...films.values()].map((film) => html`<${Film} key=${film.key} film=${film} />`)}</ul></section>`}
+    ${totals && html`<section><h2>${t("overview.lately")}</h2>${steps.length ? html`<${Steps} steps=${steps.slice(0, LATELY)} />` : html`<${Nothing} text=${t("overview.lately.none")} />`}</section>`}
     ${totals && html`<section><h2>${t("nav.engines")}</h2><${Engines} engines=${engines} /></section>`}
     ${playing && html`<${Player} channel=${{ id: playing.channel_ids[0], name: playing.name }} who=${who} onClose=${() => setPlaying(null)} />`}`;
 }
