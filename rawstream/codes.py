@@ -190,6 +190,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "engine_there": "'{url}' is there already",
     "engines_full": "there are too many engines",
     "engines_none": "there is no engine to ask",
+    "film_no_source": "this film has no source",
     "film_stops": "a film has a source for each viewer; it can only be stopped",
     "play_extension": "channels are played as .ts and .m3u8",
     "no_channel_before": "there is no such channel on the line-up",

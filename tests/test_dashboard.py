@@ -164,6 +164,40 @@ async def test_who_has_a_password_gets_in_and_out(made: Stage, browser: Browser)
         await one.assert_sound()
 
 
+@pytest.mark.parametrize("language", ["en", "it"])
+async def test_refusals_are_told_in_the_language_of_who_reads(
+    made: Stage, browser: Browser, language: str
+) -> None:
+    async with operator(browser, at(made), language) as one:
+        await one.log_in("admin", "wrong")
+        await expect(one.page.get_by_role("alert")).to_have_text(one.says("code.login_refused"))
+        await one.get_in("admin", first_password(made))
+        await one.see("accounts")
+        await one.button("accounts.new").click()
+        await one.field("login.username").fill("admin")
+        await one.button("save").click()
+        dialog = one.page.get_by_role("dialog")
+        taken = one.says("code.name_taken", name="admin")
+        await expect(dialog.get_by_role("alert")).to_contain_text(taken)
+        await one.field("login.username").fill("no spaces")
+        await one.button("save").click()
+        await expect(dialog.locator("small.problem")).to_have_text(one.says("code.name_shape"))
+        await one.page.keyboard.press("Escape")
+        await one.see("engines")
+        await one.button("engines.add").click()
+        await one.field("engines.url").fill("http://127.0.0.1:9")
+        await one.button("engines.check").click()
+        await expect(dialog.locator("p.trouble")).to_have_text(one.says("code.refused"))
+        await one.page.keyboard.press("Escape")
+        await one.see("settings")
+        await one.page.get_by_label(one.says("setting.hls_target_seconds"), exact=True).fill("99")
+        await one.button("save").click()
+        told = one.page.locator("small.problem")
+        await expect(told).to_have_text(re.compile(re.escape(one.says("code.too_large", most="\0")).replace("\0", r"\d+")))
+        one.complaints = [text for text in one.complaints if "the server responded" not in text]
+        await one.assert_sound()
+
+
 async def test_a_one_time_link_opens_the_first_steps_once(made: Stage, browser: Browser) -> None:
     link = f"/setup#{made.worker.first_link}"
     async with operator(browser, at(made)) as one:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
+from film_origin import origin_of
 from playwright.async_api import Browser, expect
 from stage import Stage, stage, until
 from test_dashboard import (
@@ -23,7 +27,7 @@ from test_dashboard import (
 )
 from web import site
 
-from rawstream.records import Channel, ChannelSource
+from rawstream.records import Channel, ChannelSource, ListSource
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]
@@ -188,6 +192,110 @@ async def test_a_channel_plays_in_the_page_and_counts_in_nobodys_limit(
     await one.assert_sound()
 
 
+PLAYS = "() => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 20"
+
+
+async def assert_counts_nobody(made: Stage) -> None:
+    boss = await made.worker.store.accounts.by_name("admin")
+    assert boss is not None and boss.max_connections == 1
+    assert made.worker.accounts.active(boss.id) == 0
+
+
+async def test_where_streams_are_not_taken_hls_plays(made: Stage, one: Operator) -> None:
+    content = made.catalogues[0][0]
+    await add(made, content)
+    await one.page.route(
+        "**/vendor/mpegts.js",  # as a browser has it that reads no body piece by piece
+        lambda route: route.fulfill(
+            content_type="text/javascript",
+            body="mpegts = {LoggingControl: {}, getFeatureList: () => ({mseLivePlayback: false})}",
+        ),
+    )
+    asked: list[str] = []
+    one.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    await one.see("channels")
+    await one.button("play.what", name=content.name).click()
+    await one.page.wait_for_function(PLAYS)
+    assert await one.page.evaluate("document.querySelector('video').currentTime") > 0
+    assert "hls.light.js" in asked and any(name.startswith("1.m3u8") for name in asked)
+    await assert_counts_nobody(made)
+    await one.page.keyboard.press("Escape")
+    await expect(one.page.locator("video")).to_have_count(0)
+    await one.assert_sound()
+
+
+def film(tmp_path: Path, name: str, *options: str) -> bytes:
+    """Some seconds of the bundled clip in another container. `options`: of FFmpeg."""
+    source = bundled_contents()[0].clip
+    made = tmp_path / name
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", source, "-map", "0:v:0", "-map", "0:a:0?", *options, made],
+        check=True,
+    )
+    return made.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("extension", "options"),
+    [
+        ("mp4", ["-c", "copy"]),  # its tables at its end
+        ("mkv", ["-c", "copy"]),
+        ("ts", ["-c", "copy"]),
+    ],
+)
+async def test_a_film_plays_in_the_page_and_counts_in_nobodys_limit(
+    made: Stage, one: Operator, tmp_path: Path, extension: str, options: list[str]
+) -> None:
+    async with origin_of(film(tmp_path, f"film.{extension}", *options)) as web:
+        source = ChannelSource("direct", web.url)
+        named = Channel(0, "Film", kind="movie", extension=extension, sources=(source,))
+        number = await made.worker.store.lineup.add_channel(named)
+        await made.worker.catalogue.look()
+        await one.see("channels")
+        await one.field("channels.kind").select_option("movie")
+        await one.button("play.what", name="Film").click()
+        await one.page.wait_for_function(PLAYS)
+        dialog = one.page.get_by_role("dialog")
+        await expect(dialog.locator(".badge", has_text="h264")).to_be_visible()
+        await expect(dialog.locator(".badge", has_text="aac")).to_be_visible()
+        await expect(dialog.locator(".badge.bad")).to_have_count(0)
+        elsewhere = await one.field("play.elsewhere").input_value()
+        assert re.fullmatch(rf"{at(made)}/movie/[^/]+/{number}\.{extension}", elsewhere)
+        await assert_counts_nobody(made)
+        await one.assert_accessible()
+        await one.page.keyboard.press("Escape")
+        await until(lambda: not made.snapshot.films, "the page lets go")
+        await one.assert_sound()
+
+
+@pytest.mark.parametrize("language", ["en", "it"])
+async def test_the_codecs_of_a_film_that_does_not_play_are_named(
+    made: Stage, browser: Browser, tmp_path: Path, language: str
+) -> None:
+    data = film(tmp_path, "film.avi", "-c:v", "mpeg4", "-vtag", "XVID", "-c:a", "mp2", "-t", "2")
+    async with origin_of(data) as web, operator(browser, at(made), language) as one:
+        source = ChannelSource("direct", web.url)
+        for name, sources in (("Film", (source,)), ("Nowhere", ())):
+            named = Channel(0, name, kind="movie", extension="avi", sources=sources)
+            await made.worker.store.lineup.add_channel(named)
+        await made.worker.catalogue.look()
+        await one.get_in("admin", first_password(made))
+        await one.see("channels")
+        await one.field("channels.kind").select_option("movie")
+        await one.button("play.what", name="Film").click()
+        dialog = one.page.get_by_role("dialog")
+        await expect(dialog.locator(".badge.bad", has_text="mpeg4")).to_be_visible()
+        await expect(dialog.get_by_role("alert")).to_contain_text(one.says("play.film.why"))
+        await expect(one.field("play.elsewhere")).to_have_value(re.compile(r"/movie/.+\.avi$"))
+        await one.assert_accessible()
+        await one.page.keyboard.press("Escape")
+        await one.button("play.what", name="Nowhere").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text(
+            one.says("code.film_no_source")
+        )
+        assert all("503" in text for text in one.complaints)
+
+
 async def test_codecs_that_the_browser_has_not_are_named(made: Stage, one: Operator) -> None:
     content = made.catalogues[0][1]  # HEVC and AC-3
     await add(made, content)
@@ -258,6 +366,68 @@ async def test_a_list_is_tried_imported_and_taken_back(made: Stage, one: Operato
         await one.button("save").click()
         await expect(card).to_contain_text(one.says("lists.state.well"))
         await one.assert_sound()
+
+
+@pytest.mark.parametrize("language", ["en", "it"])
+async def test_a_list_says_in_ones_language_why_it_failed(
+    made: Stage, browser: Browser, language: str
+) -> None:
+    lineup = made.worker.store.lineup
+    async with site() as web, operator(browser, at(made), language) as one:
+        web.documents["/l.m3u"] = b"#EXTM3U\n#EXTINF:-1,One\n#EXTINF:-1,Two\nhttp://h/2.ts\n"
+        await one.get_in("admin", first_password(made))
+        await one.see("lists")
+        await one.button("lists.add").click()
+        await one.field("lists.url").fill("nonsense")
+        await one.button("lists.preview").click()
+        dialog = one.page.get_by_role("dialog")
+        await expect(dialog.get_by_role("alert")).to_contain_text(one.says("code.list_url"))
+        await one.field("lists.url").fill(f"{web.base}/nothing.m3u")
+        await one.button("lists.preview").click()
+        told = one.says("code.answered", status="404")
+        await expect(dialog.get_by_role("alert")).to_contain_text(told)
+        assert all("422" in one.complaints.pop() for _ in range(2))
+        await one.field("lists.url").fill(f"{web.base}/l.m3u")
+        await one.button("lists.preview").click()
+        await dialog.get_by_text(one.says("lists.warnings.one")).click()
+        await expect(dialog.locator(".names").last).to_contain_text(one.says("code.m3u_no_url"))
+        await one.page.keyboard.press("Escape")
+        url = f"{web.base}/nothing.m3u"
+        await lineup.add_list(ListSource(0, "playlist", url, name="Mine", interval_seconds=0))
+        await one.page.reload()
+        card = one.page.locator(".card")
+        await expect(card).to_contain_text(one.says("lists.when.never.hand"))
+        await card.get_by_role("button", name=one.says("lists.refresh")).click()
+        await expect(card.locator(".trouble")).to_contain_text(told)
+        told_when = one.says("lists.when.hand", at="\0").split("\0")[1]
+        await expect(card).to_contain_text(told_when)
+        await one.button("edit.what", name="Mine").click()
+        await expect(one.field("lists.hours")).to_have_value("0")
+        await one.button("save").click()
+        await expect(one.page.get_by_role("dialog")).to_have_count(0)
+        (kept,) = await lineup.lists()
+        assert kept.interval_seconds == 0
+        await one.assert_accessible()
+        await one.assert_sound()
+
+
+async def test_a_backup_is_a_database_that_opens(
+    made: Stage, one: Operator, tmp_path: Path
+) -> None:
+    await add(made, made.catalogues[0][0])
+    await one.see("settings")
+    async with one.page.expect_download() as downloading:
+        await one.page.get_by_role("button", name=one.says("backup.get")).click()
+    download = await downloading.value
+    kept = tmp_path / "copy.sqlite"
+    await download.save_as(kept)
+    assert download.suggested_filename.startswith("rawstream")
+    with contextlib.closing(sqlite3.connect(kept)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT name FROM channels").fetchall() == [
+            (made.catalogues[0][0].name,)
+        ]
+    await one.assert_sound()
 
 
 async def test_a_file_is_sent_in_pieces_and_becomes_a_list(

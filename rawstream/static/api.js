@@ -41,13 +41,20 @@ export async function exchange(method, path, body, { query, tag, signal, raw } =
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: t("problem.network") });
   }
-  const json = /\bjson\b/.test(answer.headers.get("Content-Type") || "");
-  const told = answer.status === 204 ? null : json ? await answer.json() : await answer.text();
-  if (answer.ok) return [told, answer.headers.get("ETag")];
+  if (answer.ok) return [answer.status === 204 ? null : await content(answer), answer.headers.get("ETag")];
   if (answer.status === 401 && document.getElementById("app").dataset.door === undefined) {
     location.assign(new URL("login", document.baseURI));
   }
-  throw new Problem(answer.status, json ? told : { detail: String(told).trim() });
+  throw await refusal(answer);
+}
+
+const isJson = (answer) => /\bjson\b/.test(answer.headers.get("Content-Type") || "");
+const content = (answer) => (isJson(answer) ? answer.json() : answer.text());
+
+/** What a refusal says, as a Problem. */
+export async function refusal(answer) {
+  const told = await content(answer);
+  return new Problem(answer.status, isJson(answer) ? told : { detail: String(told).trim() });
 }
 
 export const ask = async (...given) => (await exchange(...given))[0];

@@ -531,6 +531,7 @@ export default {
   "code.epg_undeclared": "{n} channels are not declared: {some}",
   "code.epg_zone": "Time zones nobody knows are not counted, as in {time}",
   "code.extension_shape": "“{extension}” is no ending like mp4",
+  "code.film_no_source": "This film has no source",
   "code.film_stops": "A film has a source for each viewer; it can only be stopped",
   "code.films_no_guide": "Films are in no guide",
   "code.foreign_page": "This request comes from another site's page",

@@ -531,6 +531,7 @@ export default {
   "code.epg_undeclared": "{n} canali non sono dichiarati: {some}",
   "code.epg_zone": "I fusi orari sconosciuti non contano, come in {time}",
   "code.extension_shape": "“{extension}” non è un'estensione come mp4",
+  "code.film_no_source": "Questo film non ha sorgenti",
   "code.film_stops": "Un film ha una sorgente per ogni spettatore; lo si può solo fermare",
   "code.films_no_guide": "I film non sono in nessuna guida",
   "code.foreign_page": "Questa richiesta viene dalla pagina di un altro sito",

@@ -1,8 +1,9 @@
-// A channel in the page. Owns: which player takes it, and what is said where none can. Must not
+// A channel or a film in the page. Owns: which player takes it, and what is said where none can. Must not
 // know: lists of channels. The stream is the server's for operators: it counts in nobody's limit.
 
 import { address, get } from "./api.js";
 import { Badge, Dialog, html, script, Shown, Trouble, useEffect, useRef, useState, Waiting } from "./ui.js";
+import { codecsIn } from "./codecs.js";
 import { useLive } from "./live.js";
 import { t } from "./text.js";
 
@@ -13,7 +14,7 @@ const CODECS = {
   mpeg2video: 'video/mp4; codecs="mp4v.61"', mpeg4: 'video/mp4; codecs="mp4v.20.9"', vc1: 'video/mp4; codecs="vc-1"',
   av1: 'video/mp4; codecs="av01.0.08M.08"', ac3: 'audio/mp4; codecs="ac-3"', eac3: 'audio/mp4; codecs="ec-3"',
   mp2: "audio/mpeg", aac: 'audio/mp4; codecs="mp4a.40.2"', aac_latm: 'audio/mp4; codecs="mp4a.40.2"', opus: 'audio/mp4; codecs="opus"',
-  dts: 'audio/mp4; codecs="dtsc"',
+  dts: 'audio/mp4; codecs="dtsc"', truehd: 'audio/mp4; codecs="mlpa"', mp3: "audio/mpeg", vp9: 'video/mp4; codecs="vp09.00.10.08"',
 };
 
 /** Of a film; "" for what is live. */
@@ -27,14 +28,16 @@ export function unplayable(codecs, media = window.MediaSource) {
   });
 }
 
-async function byMpegts(video, url, fail) {
+const TRANSPORT = ["ts", "m2ts", "mts"];
+
+async function byMpegts(video, url, fail, isLive = true) {
   await script(here("vendor/mpegts.js"));
   const { mpegts } = window;
   mpegts.LoggingControl.enableAll = false;
   if (!mpegts.getFeatureList().mseLivePlayback) return null;
   const player = mpegts.createPlayer(
-    { type: "mpegts", isLive: true, url, cors: false },
-    { enableWorker: false, liveBufferLatencyChasing: true, liveBufferLatencyMaxLatency: 8, liveBufferLatencyMinRemain: 2 },
+    { type: "mpegts", isLive, url, cors: false },
+    { enableWorker: false, liveBufferLatencyChasing: isLive, liveBufferLatencyMaxLatency: 8, liveBufferLatencyMinRemain: 2 },
   );
   player.on(mpegts.Events.ERROR, (kind, detail, info) => fail(info?.msg || detail || kind));
   player.attachMediaElement(video);
@@ -43,15 +46,10 @@ async function byMpegts(video, url, fail) {
   return () => player.destroy();
 }
 
+/** Where a browser can't be fed with what comes in one stream: hls.js, or the browser itself. */
 async function byHls(video, url, fail) {
-  if (video.canPlayType("application/vnd.apple.mpegurl")) {
-    video.src = url;
-    video.onerror = () => fail(video.error?.message || "");
-    video.play().catch(() => {});
-    return () => video.removeAttribute("src");
-  }
   const { default: Hls } = await import("./vendor/hls.light.js");
-  if (!Hls.isSupported()) return null;
+  if (!Hls.isSupported()) return video.canPlayType("application/vnd.apple.mpegurl") ? asFile(video, url, fail) : null;
   const hls = new Hls({ enableWorker: false });
   hls.on(Hls.Events.ERROR, (_, told) => told.fatal && fail(told.reason || told.details));
   hls.loadSource(url);
@@ -60,12 +58,13 @@ async function byHls(video, url, fail) {
   return () => hls.destroy();
 }
 
-/** A film, which the browser fetches in parts as it likes. */
+/** What the browser fetches by itself: a film, in parts as it likes. */
 function asFile(video, url, fail) {
   video.src = url;
-  video.onerror = () => fail(video.error?.message || "");
+  video.onerror = () => fail(t("play.film.why"));
   video.play().catch(() => {});
   return () => {
+    video.onerror = null;
     video.removeAttribute("src");
     video.load();
   };
@@ -79,14 +78,16 @@ async function elsewhere(channel, who) {
   return token ? `${urls.server}/${folder}/${token}/${channel.id}.${extensionOf(channel) || "ts"}` : "";
 }
 
-/** `channel`: `{id, name}`. Its codecs are known once it is on air. */
+/** `channel`: `{id, name, kind, extension}`. A channel's codecs are known once it is on air, a film's once
+ *  something of it was read. */
 export default function Player({ channel, who, onClose }) {
   const video = useRef(null);
   const [state, setState] = useState("starting");
   const [why, setWhy] = useState("");
   const [url, setUrl] = useState("");
   const onAir = [...useLive().channels.values()].find((one) => one.channel_ids.includes(channel.id));
-  const codecs = onAir?.codecs ?? [];
+  const [inFile, setInFile] = useState([]);
+  const codecs = onAir?.codecs ?? inFile;
   const missing = unplayable(codecs);
   const extension = extensionOf(channel);
   useEffect(() => {
@@ -97,13 +98,19 @@ export default function Player({ channel, who, onClose }) {
       setWhy(reason);
       setState("failed");
     };
+    const film = address(`live/play/${channel.id}.${extension}`);
+    const look = () => codecsIn(film).then((found) => !gone && setInFile(found));
+    const failFilm = (reason) => look().then(() => fail(reason), (error) => fail(error.message));
     const begin = async () => {
-      if (extension) {
-        end = asFile(video.current, address(`live/play/${channel.id}.${extension}`), fail);
-        return;
+      if (!extension) {
+        end = await byMpegts(video.current, address(`live/play/${channel.id}.ts`), fail);
+        end ??= await byHls(video.current, address(`live/play/${channel.id}.m3u8`), fail);
+      } else if (TRANSPORT.includes(extension)) {
+        end = await byMpegts(video.current, film, failFilm, false);
+      } else {
+        end = asFile(video.current, film, failFilm);
       }
-      end = await byMpegts(video.current, address(`live/play/${channel.id}.ts`), fail);
-      end ??= await byHls(video.current, address(`live/play/${channel.id}.m3u8`), fail);
+      if (extension) video.current?.addEventListener("playing", () => look().catch(() => {}), { once: true });
       if (!end) fail(t("play.no_player"));
       if (gone) end?.();
     };
@@ -118,7 +125,7 @@ export default function Player({ channel, who, onClose }) {
   }, [who, channel.id]);
   return html`<${Dialog} title=${channel.name} onClose=${onClose} wide=${true}>
     <video ref=${video} class="player" controls muted playsinline onPlaying=${() => setState("playing")}></video>
-    ${state === "starting" && html`<${Waiting} busy=${t("play.starting")} />`}
+    ${state === "starting" && html`<${Waiting} busy=${extension ? t("play.film.starting") : t("play.starting")} />`}
     ${state === "failed" && html`<${Trouble} error=${new Error(t("play.failed", { why }))} />`}
     ${codecs.length > 0 && html`<p>${t("play.codecs")} ${codecs.map((name) => html`<${Badge} key=${name} kind=${missing.includes(name) ? "bad" : ""}>${name}<//> `)}</p>`}
     ${missing.length > 0 && html`<p class="trouble">${t("play.missing", { codecs: missing.join(", ") })}</p>`}
