@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from rawstream.codes import told
 from rawstream.guide_import import GuideReport
 from rawstream.playlist_import import ImportReport
-from rawstream.codes import told
 from rawstream.redaction import redacted
 from rawstream.rest import Coded, Model, PageQuery
 

@@ -44,8 +44,8 @@ from rawstream.api_settings import SettingsOperations
 from rawstream.api_tokens import TokenOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
-from rawstream.codes import told
 from rawstream.channels import LadderStep
+from rawstream.codes import told
 from rawstream.config import Config
 from rawstream.database import locked
 from rawstream.engine_client import ContentRef, Kind

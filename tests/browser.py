@@ -251,14 +251,38 @@ async def _drain(stream: asyncio.StreamReader) -> None:
         pass
 
 
-@asynccontextmanager
-async def headless() -> AsyncIterator[Browser]:
-    """Headless Chromium as an ordinary user; skips the test where it is missing."""
+def owned_folder() -> Path:
+    """A new folder that Chromium, an ordinary user, may write in."""
     folder = Path(tempfile.mkdtemp(prefix="rawstream-chromium-"))
-    command = player_command("chromium", *SWITCHES, "--remote-debugging-port=0")
     if os.geteuid() == 0:
         user = pwd.getpwnam(ORDINARY_USER)
         os.chown(folder, user.pw_uid, user.pw_gid)
+    return folder
+
+
+@asynccontextmanager
+async def downloads(page: Page) -> AsyncIterator[Path]:
+    """Where what this page downloads is put, under the name that the server gave it."""
+    folder = owned_folder()
+    try:
+        browser = page.context.browser
+        assert browser is not None, "it was connected to"
+        told = await (await page.context.new_cdp_session(page)).send("Target.getTargetInfo")
+        where = {
+            "browserContextId": told["targetInfo"]["browserContextId"],
+            **{"behavior": "allow", "downloadPath": str(folder)},
+        }
+        await (await browser.new_browser_cdp_session()).send("Browser.setDownloadBehavior", where)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def headless() -> AsyncIterator[Browser]:
+    """Headless Chromium as an ordinary user; skips the test where it is missing."""
+    command = player_command("chromium", *SWITCHES, "--remote-debugging-port=0")
+    folder = owned_folder()
     process = await asyncio.create_subprocess_exec(
         *(*command, f"--user-data-dir={folder}"),
         stdin=asyncio.subprocess.DEVNULL,

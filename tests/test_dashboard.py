@@ -193,7 +193,9 @@ async def test_refusals_are_told_in_the_language_of_who_reads(
         await one.page.get_by_label(one.says("setting.hls_target_seconds"), exact=True).fill("99")
         await one.button("save").click()
         told = one.page.locator("small.problem")
-        await expect(told).to_have_text(re.compile(re.escape(one.says("code.too_large", most="\0")).replace("\0", r"\d+")))
+        await expect(told).to_have_text(
+            re.compile(re.escape(one.says("code.too_large", most="\0")).replace("\0", r"\d+"))
+        )
         one.complaints = [text for text in one.complaints if "the server responded" not in text]
         await one.assert_sound()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from browser import downloads
 from film_origin import origin_of
 from playwright.async_api import Browser, expect
 from stage import Stage, stage, until
@@ -144,7 +145,8 @@ async def test_a_thousand_viewers_are_a_list_that_stays_short(made: Stage, one: 
         f"id: r-1\nevent: live\ndata: {orjson.dumps(one).decode()}\n\n" for one in (whole, news)
     )
     await one.page.route(
-        "**/api/v1/events?*", lambda route: route.fulfill(body=told, content_type="text/event-stream")
+        "**/api/v1/events?*",
+        lambda route: route.fulfill(body=told, content_type="text/event-stream"),
     )
     await one.page.reload()
     await one.page.get_by_role("button", name=re.compile("^Viewers of")).click()
@@ -290,9 +292,7 @@ async def test_the_codecs_of_a_film_that_does_not_play_are_named(
         await one.assert_accessible()
         await one.page.keyboard.press("Escape")
         await one.button("play.what", name="Nowhere").click()
-        await expect(dialog.get_by_role("alert")).to_contain_text(
-            one.says("code.film_no_source")
-        )
+        await expect(dialog.get_by_role("alert")).to_contain_text(one.says("code.film_no_source"))
         assert all("503" in text for text in one.complaints)
 
 
@@ -411,22 +411,17 @@ async def test_a_list_says_in_ones_language_why_it_failed(
         await one.assert_sound()
 
 
-async def test_a_backup_is_a_database_that_opens(
-    made: Stage, one: Operator, tmp_path: Path
-) -> None:
-    await add(made, made.catalogues[0][0])
+async def test_a_backup_is_a_database_that_opens(made: Stage, one: Operator) -> None:
+    content = made.catalogues[0][0]
+    await add(made, content)
     await one.see("settings")
-    async with one.page.expect_download() as downloading:
+    async with downloads(one.page) as folder:
         await one.page.get_by_role("button", name=one.says("backup.get")).click()
-    download = await downloading.value
-    kept = tmp_path / "copy.sqlite"
-    await download.save_as(kept)
-    assert download.suggested_filename.startswith("rawstream")
-    with contextlib.closing(sqlite3.connect(kept)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert database.execute("SELECT name FROM channels").fetchall() == [
-            (made.catalogues[0][0].name,)
-        ]
+        await until(lambda: list(folder.glob("rawstream-*.db")), "all of it has come")
+        (kept,) = folder.iterdir()
+        with contextlib.closing(sqlite3.connect(kept)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert database.execute("SELECT name FROM channels").fetchall() == [(content.name,)]
     await one.assert_sound()
 
 
