@@ -264,8 +264,10 @@ def holes(code: str) -> list[str]:
 
 
 def told(text: str) -> Told:
-    """The code of a sentence; of a text that is too long to be one there is none. One that begins with a place (`address: phase: reason`, `field:
-    problem`) has the code of its end; the place is its value `at`.
+    """The code of a sentence; of a text that is too long to be one there is none.
+
+    One that begins with a place (`address: phase: reason`, `field: problem`) has the code of its
+    end; the place is its value `at`.
     """
     places: list[str] = []
     rest = text.strip() if len(text) <= _LONGEST else ""
