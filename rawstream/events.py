@@ -105,6 +105,7 @@ class EventBus:
         self._rounds: asyncio.Task[None] | None = None
         self._round_number = 0
         self._known: Look | None = None
+        self._watched: dict[str, bytes] = {}  # who watches, as it is told in this round
         self._closed = False
 
     def __len__(self) -> int:
@@ -202,6 +203,7 @@ class EventBus:
         if not told:
             return
         self._round_number += 1
+        self._watched.clear()
         before, look = self._known, self._stage.look()
         self._known = look
         news = self._news(before, look)
@@ -284,8 +286,15 @@ class EventBus:
     def _viewers(self, key: str, *, at_once: bool) -> bytes:
         """Of many they are told less often: what is told in a second has its bound."""
         rounds = 1 + self._stage.viewer_count(key) // _VIEWERS_PER_ROUND
-        if not at_once and self._round_number % rounds:
+        if at_once:
+            return self._watching(key)
+        if self._round_number % rounds:
             return b""
+        if key not in self._watched:
+            self._watched[key] = self._watching(key)
+        return self._watched[key]
+
+    def _watching(self, key: str) -> bytes:
         found = self._stage.viewers_of(key)
         if found is None:
             return b""

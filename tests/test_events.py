@@ -229,6 +229,19 @@ async def test_what_is_remembered_is_bounded(hall: Hall) -> None:
     assert told == list(range(4000, 5000))
 
 
+async def test_who_watches_is_looked_up_once_for_all_who_ask(hall: Hall) -> None:
+    hall.stage.watching = 3
+    pages = [hall.listen(keys=["a"]) for _ in range(5)]
+    before = hall.stage.asked
+    hall.news(pages[0])
+    assert hall.stage.asked == before + 1
+    told = [heard(page.sink.data)[-1][2]["channels"][0] for page in pages]
+    assert all(len(one["viewers"]) == 3 for one in told)
+    hall.stage.watching = 4
+    ((_, _, live),) = hall.news(pages[0])
+    assert len(live["channels"][0]["viewers"]) == 4
+
+
 async def test_viewers_are_told_where_they_are_asked_for(hall: Hall) -> None:
     plain = hall.listen()
     asking = hall.listen(keys=["a", "nothing", "film", "a"])

@@ -18,6 +18,7 @@ const OF_MATROSKA = {
   A_AAC: "aac", A_AC3: "ac3", A_EAC3: "eac3", A_DTS: "dts", "A_MPEG/L2": "mp2", "A_MPEG/L3": "mp3", A_OPUS: "opus", A_FLAC: "flac", A_TRUEHD: "truehd", A_VORBIS: "vorbis",
 };
 const OF_AVI = { xvid: "mpeg4", divx: "mpeg4", dx50: "mpeg4", h264: "h264", x264: "h264", avc1: "h264", hevc: "hevc", mjpg: "mjpeg" };
+const OF_WAVE = { 0x50: "mp2", 0x55: "mp3", 0xff: "aac", 0x2000: "ac3", 0x2001: "dts" };
 const OF_STREAM_TYPE = { 0x01: "mpeg1video", 0x02: "mpeg2video", 0x03: "mp2", 0x04: "mp2", 0x0f: "aac", 0x11: "aac_latm", 0x1b: "h264", 0x24: "hevc", 0x81: "ac3", 0x87: "eac3", 0xea: "vc1" };
 
 const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
@@ -54,7 +55,13 @@ function ofMp4(text) {
 }
 
 const ofMatroska = (text) => [...text.matchAll(/[VA]_[A-Z0-9]+(?:\/[A-Z0-9]+)*/g)].map(([name]) => OF_MATROSKA[name] ?? OF_MATROSKA[name.split("/")[0]] ?? name);
-const ofAvi = (text) => [...text.matchAll(/vids(.{4})/gs)].map(([, name]) => OF_AVI[name.toLowerCase()] ?? name.trim());
+
+/** A stream's header (strh) names its handler; a sound's format (strf) begins with its number. */
+function ofAvi(text) {
+  const pictures = [...text.matchAll(/vids(.{4})/gs)].map(([, name]) => OF_AVI[name.toLowerCase()] ?? name.trim());
+  const sounds = [...text.matchAll(/auds.*?strf.{4}(.)(.)/gs)].map(([, low, high]) => OF_WAVE[low.charCodeAt(0) | (high.charCodeAt(0) << 8)]);
+  return [...pictures, ...sounds];
+}
 
 /** ISO/IEC 13818-1, 2.4.4: the first program's map. */
 function ofTransport(bytes) {

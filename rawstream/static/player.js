@@ -126,8 +126,8 @@ export default function Player({ channel, who, onClose }) {
   return html`<${Dialog} title=${channel.name} onClose=${onClose} wide=${true}>
     <video ref=${video} class="player" controls muted playsinline onPlaying=${() => setState("playing")}></video>
     ${state === "starting" && html`<${Waiting} busy=${extension ? t("play.film.starting") : t("play.starting")} />`}
-    ${state === "failed" && html`<${Trouble} error=${new Error(t("play.failed", { why }))} />`}
+    ${state === "failed" && !missing.length && html`<${Trouble} error=${new Error(t("play.failed", { why }))} />`}
     ${codecs.length > 0 && html`<p>${t("play.codecs")} ${codecs.map((name) => html`<${Badge} key=${name} kind=${missing.includes(name) ? "bad" : ""}>${name}<//> `)}</p>`}
-    ${missing.length > 0 && html`<p class="trouble">${t("play.missing", { codecs: missing.join(", ") })}</p>`}
+    ${missing.length > 0 && html`<p class="trouble" role="alert">${t("play.missing", { codecs: missing.join(", ") })}</p>`}
     ${url && html`<${Shown} label=${t("play.elsewhere")} value=${url} />`}<//>`;
 }
