@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from rawstream.http1 import Headers, Response, is_known
+from rawstream.http1 import Headers, Request, Response, is_known
 from rawstream.logo_cache import LogoCache
-from rawstream.records import Channel
 from rawstream.rest import Call, Model, NotThere, Operation, Raw
 from rawstream.store import Store
 
@@ -45,26 +44,44 @@ class LogoOperations:
                 answer=Raw(("image/*",), (304,)),
                 description="Fetched from where it is and kept. Logos below /logos/ are asked for"
                 " there.",
-            )
+            ),
+            Operation(
+                *("GET", "/series/{id}/cover", self.cover, "Its cover, as a picture", "series"),
+                query=LogoQuery,
+                answer=Raw(("image/*",), (304,)),
+                description="As the logo of a channel.",
+            ),
         ]
 
     async def logo(self, call: Call) -> Response:
         channel = await self._store.lineup.channel(call.ids["id"])
         if channel is None:
             raise NotThere("channel")
-        if "://" not in channel.logo:
+        by_hand = "logo" in channel.edited
+        named_by = await self._url_of(None if by_hand else channel.playlist_id)
+        return await self._picture(call.request, channel.logo, named_by)
+
+    async def cover(self, call: Call) -> Response:
+        found = await self._store.lineup.cover_of(call.ids["id"])
+        if found is None:
+            raise NotThere("series")
+        cover, playlist_id = found
+        return await self._picture(call.request, cover, await self._url_of(playlist_id))
+
+    async def _picture(self, request: Request, url: str, named_by: str) -> Response:
+        if "://" not in url:
             raise NotThere("logo")
-        picture = await self._cache.get(channel.logo, named_by=await self._named_by(channel))
+        picture = await self._cache.get(url, named_by=named_by)
         if picture is None:
             raise NotThere("logo")
         headers = (*_GUARDED, ("ETag", f'"{picture.tag}"'))
-        if is_known(f'"{picture.tag}"', call.request):
+        if is_known(f'"{picture.tag}"', request):
             return Response(304, headers=headers)
         return Response(200, picture.content, picture.content_type, headers)
 
-    async def _named_by(self, channel: Channel) -> str:
-        """The URL of the list that its logo is of, '' where somebody of ours has set it."""
-        if channel.playlist_id is None or "logo" in channel.edited:
+    async def _url_of(self, playlist_id: int | None) -> str:
+        """The URL of the list that names a picture, '' where somebody of ours has set it."""
+        if playlist_id is None:
             return ""
-        source = await self._store.lineup.list_source(channel.playlist_id)
+        source = await self._store.lineup.list_source(playlist_id)
         return source.url if source is not None and "://" in source.url else ""

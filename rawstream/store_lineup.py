@@ -199,6 +199,13 @@ class LineupStore:
         """All there are, also those that have no episode now."""
         return [series_of(row) for row in await self._db.read("SELECT * FROM series ORDER BY id")]
 
+    async def cover_of(self, series_id: int) -> tuple[str, int | None] | None:
+        """A series' cover and the list that the series is of; None without such a series."""
+        rows = await self._db.read(
+            "SELECT cover, playlist_id FROM series WHERE id = ?", (series_id,)
+        )
+        return (rows[0]["cover"], rows[0]["playlist_id"]) if rows else None
+
     async def series_named(self, name: str) -> Series:
         """A series of that name, the oldest of several; made if there is none."""
         async with self._db.write() as transaction:

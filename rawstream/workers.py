@@ -44,7 +44,6 @@ from rawstream.api_settings import SettingsOperations
 from rawstream.api_tokens import TokenOperations
 from rawstream.books import Books
 from rawstream.catalogue import LiveCatalogue
-from rawstream.channels import LadderStep
 from rawstream.codes import told
 from rawstream.config import Config
 from rawstream.database import locked
@@ -80,6 +79,7 @@ from rawstream.rest import Edit
 from rawstream.routes import OperatorEndpoints, PlayerEndpoints, Router
 from rawstream.stats import Stats
 from rawstream.store import Store
+from rawstream.supply import LadderStep
 from rawstream.vod import VodEndpoints
 from rawstream.webhooks import Webhooks
 from rawstream.xtream import XtreamEndpoints

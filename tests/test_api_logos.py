@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from operators import Desk
@@ -11,7 +12,44 @@ from rawstream.api_logos import LogoOperations
 from rawstream.demo import logo
 from rawstream.fetch_policy import FetchPolicy
 from rawstream.logo_cache import LogoCache
-from rawstream.records import Channel
+from rawstream.playlist_import import import_playlist, read_list
+from rawstream.records import Channel, ListSource
+
+
+async def test_a_series_cover_comes_from_us(desk: Desk, tmp_path: Path) -> None:
+    cache = LogoCache(tmp_path, FetchPolicy((), lambda: ()))
+    desk.open(LogoOperations(desk.store, cache).table())
+    lineup = desk.store.lineup
+    series = await lineup.series_named("One")
+    bare = await lineup.series_named("Bare")
+    async with site() as web:
+        web.documents = {"/one.png": logo(1)}
+        await lineup.set_series(dataclasses.replace(series, cover=f"{web.base}/one.png"))
+        answer = await desk.answer("GET", f"/series/{series.id}/cover")
+        assert (answer.status, answer.body, answer.content_type) == (200, logo(1), "image/png")
+        for number in (bare.id, 99):
+            told = await desk.ask("GET", f"/series/{number}/cover", status=404)
+            assert told["code"] == "not_there"
+
+
+async def test_a_cover_is_judged_by_the_list_that_names_it(desk: Desk, tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Cache(LogoCache):
+        async def get(self, url: str, *, named_by: str = "") -> None:
+            asked.append((url, named_by))
+
+    desk.open(LogoOperations(desk.store, Cache(tmp_path, FetchPolicy((), lambda: ()))).table())
+    lineup = desk.store.lineup
+    number = await lineup.add_list(ListSource(0, "playlist", "https://public.example/l.m3u"))
+    source = await lineup.list_source(number)
+    assert source is not None
+    rows = '#EXTM3U\n#EXTINF:-1 tvg-logo="http://10.0.0.1/c.png",Show S01E01\nhttp://h/s/1.mp4\n'
+    await import_playlist(desk.store, source, *read_list([rows.encode()]))
+    (series,) = await lineup.series()
+    await lineup.set_series(dataclasses.replace(series, cover="http://10.0.0.1/c.png"))
+    await desk.ask("GET", f"/series/{series.id}/cover", status=404)
+    assert asked == [("http://10.0.0.1/c.png", "https://public.example/l.m3u")]
 
 
 async def test_a_channels_logo_comes_from_us(desk: Desk, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from browser import downloads
 from film_origin import origin_of
 from playwright.async_api import Browser, expect
-from stage import Stage, stage, until
+from stage import Player, Stage, stage, until
 from test_dashboard import (
     DESK,
     EVIL,
@@ -28,7 +28,7 @@ from test_dashboard import (
 )
 from web import site
 
-from rawstream.records import Channel, ChannelSource, ListSource
+from rawstream.records import Account, Channel, ChannelSource, ListSource
 from rawstream.simulator import EngineSimulator, SimContent, bundled_contents
 
 pytestmark = [pytest.mark.player, pytest.mark.timeout(240)]
@@ -93,6 +93,34 @@ async def test_each_of_many_viewers_is_found_and_kicked(made: Stage, one: Operat
     await expect(told).to_have_text(one.says("viewer.these", n=0, of=39))
     assert not players[16].over and not players[18].over
     await one.assert_sound()
+
+
+async def test_who_watches_a_film_is_seen_and_kicked(
+    made: Stage, one: Operator, tmp_path: Path
+) -> None:
+    async with origin_of(film(tmp_path, "film.mp4", "-c", "copy")) as web:
+        web.stalls_at = 60_000
+        source = ChannelSource("direct", web.url)
+        named = Channel(0, "Film", kind="movie", extension="mp4", sources=(source,))
+        number = await made.worker.store.lineup.add_channel(named)
+        await made.worker.store.accounts.add(Account(0, "ana", "x", token="t0ken"))
+        await made.worker.accounts.reload()
+        await made.worker.catalogue.look()
+        player = Player(made.port, f"/movie/t0ken/{number}.mp4")
+        made.players.append(player)
+        await player.open()
+        await one.see("overview")
+        row = one.page.locator(".onair").filter(has_text="Film")
+        await row.get_by_role("button", name=re.compile("^Viewers of")).click()
+        viewer = row.locator("tbody tr")
+        await expect(viewer).to_contain_text("ana")
+        await expect(viewer.locator("td").nth(3)).to_have_text(re.compile(r"^[\d.]+ %$"))
+        await one.assert_accessible()
+        await viewer.get_by_role("button", name=one.says("viewer.kick")).click()
+        dialog = one.page.get_by_role("dialog")
+        await dialog.get_by_role("button", name=one.says("viewer.kick"), exact=True).click()
+        await until(lambda: player.over, "the stream that was kicked ends")
+        await one.assert_sound()
 
 
 async def test_what_a_channel_tried_is_told_also_to_who_comes_late(

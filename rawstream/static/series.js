@@ -1,7 +1,7 @@
 // The series that episodes are of. Owns: this part of the page of channels: names, covers, facts.
 // Must not know: how the line-up is drawn.
 
-import { exchange, patch, useChunks, useGet } from "./api.js";
+import { address, exchange, patch, useChunks, useGet } from "./api.js";
 import { Badge, Button, Dialog, html, note, Nothing, Search, Submit, Text, Trouble, useEffect, useForm, useNarrow, useState, Waiting, WindowedList } from "./ui.js";
 import { decimal, number } from "./format.js";
 import Player from "./player.js";
@@ -12,8 +12,10 @@ const HEIGHT_NARROW = 76;
 const EPISODES = 500; // of one series, that are shown
 
 function Cover({ series }) {
-  if (!series.cover.startsWith("/logos/")) return html`<span class="logo none" aria-hidden="true">${series.name.slice(0, 1)}</span>`;
-  return html`<img class="logo" src=${new URL(series.cover.slice(1), document.baseURI).href} alt="" loading="lazy" />`;
+  const [bad, setBad] = useState(false);
+  if (!series.cover || bad) return html`<span class="logo none" aria-hidden="true">${series.name.slice(0, 1)}</span>`;
+  const ours = series.cover.startsWith("/logos/");
+  return html`<img class="logo" src=${ours ? new URL(series.cover.slice(1), document.baseURI).href : address(`series/${series.id}/cover`, { of: series.cover.slice(-24) })} alt="" loading="lazy" onError=${() => setBad(true)} />`;
 }
 
 const rated = (series) => (series.rating ? `★ ${decimal(series.rating)}` : "");
