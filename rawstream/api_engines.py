@@ -137,7 +137,7 @@ class EngineOperations:
     async def check(self, call: Call) -> EngineAnswered:
         found = await self._roster.check(call.body.url)
         code, values = told(found.error or "")
-        return EngineAnswered(**dataclasses.asdict(found), code=code, values=values)
+        return EngineAnswered(**dataclasses.asdict(found), code=code, values=dict(values))
 
     # -- what they share --
 

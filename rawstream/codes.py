@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 
@@ -23,7 +23,7 @@ class Told(NamedTuple):
     """
 
     code: str
-    values: dict[str, str]
+    values: Mapping[str, str]
 
 
 UNKNOWN: Final = Told("", {})
@@ -263,6 +263,7 @@ def holes(code: str) -> list[str]:
     return [name for name in re.findall(r"{(\w+)}", SENTENCES[code]) if name not in ("s", "rest")]
 
 
+@lru_cache(maxsize=256)  # what an engine says of itself is asked for every second
 def told(text: str) -> Told:
     """The code of a sentence; of a text that is too long to be one there is none.
 

@@ -45,7 +45,7 @@ class ListWarning(Coded):
     def of(cls, line: int, problem: str) -> ListWarning:
         shown = redacted(problem)
         code, values = told(shown)
-        return cls(line=line, problem=shown, code=code, values=values)
+        return cls(line=line, problem=shown, code=code, values=dict(values))
 
 
 class ChangedNames(Model):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from rawstream.channels import ChannelSnapshot
+from rawstream.codes import told
 from rawstream.engine_client import Engine
 from rawstream.engine_roster import EngineEntry, EngineRoster
 from rawstream.film_viewer import FilmViewerSnapshot
@@ -45,7 +46,8 @@ class Connections(Protocol):
 @dataclass(frozen=True, slots=True)
 class EngineView:
     """An engine. `state`: up, down, unknown (not asked yet), draining. `configured`: it is named
-    by the configuration. `capacity`, `sessions`, `starting`: in channels.
+    by the configuration. `capacity`, `sessions`, `starting`: in channels. `code`, `values`: of
+    `last_error` (`codes.told`).
     """
 
     id: int
@@ -60,6 +62,8 @@ class EngineView:
     starts: int
     failures: int
     last_error: str | None
+    code: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -200,6 +204,7 @@ def engine_view(entry: EngineEntry, engine: Engine, *, configured: bool) -> Engi
         shown.starts,
         shown.failures,
         shown.last_error,
+        *told(shown.last_error or ""),
     )
 
 

@@ -59,7 +59,7 @@ class Coded(Model):
     def said(text: str) -> Coded:
         """Of a sentence."""
         code, values = told(text)
-        return Coded(code=code, values=values)
+        return Coded(code=code, values=dict(values))
 
 
 class FieldProblem(Coded):
@@ -71,7 +71,7 @@ class FieldProblem(Coded):
     @classmethod
     def of(cls, field: str, problem: str) -> FieldProblem:
         code, values = told(problem)
-        return cls(field=field, problem=problem, code=code, values=values)
+        return cls(field=field, problem=problem, code=code, values=dict(values))
 
 
 class Problem(Coded):
@@ -469,6 +469,11 @@ def problem(
     title = STATUS_LINES[status].split(b" ", 2)[2].strip().decode()
     code, values = told(detail)
     answer = Problem(
-        title=title, status=status, detail=detail, errors=list(errors), code=code, values=values
+        title=title,
+        status=status,
+        detail=detail,
+        errors=list(errors),
+        code=code,
+        values=dict(values),
     )
     return Response(status, answer.model_dump_json().encode(), PROBLEM, (*_NO_STORE, *headers))

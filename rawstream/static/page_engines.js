@@ -65,7 +65,7 @@ function Engine({ engine, act, onEdit }) {
       <${Button} icon="edit" text=${false} label=${t("edit.what", { name: engine.url })} onClick=${() => onEdit(engine)} />
       <${Button} icon="trash" text=${false} label=${t("delete.what", { name: engine.url })} onClick=${erase} /></span></div>
     <p class="nothing">${t("engines.counts", { starts: engine.starts, failures: engine.failures })}</p>
-    ${engine.last_error && html`<p class="trouble">${engine.last_error}</p>`}</li>`;
+    ${engine.last_error && html`<p class="trouble">${said(engine, engine.last_error)}</p>`}</li>`;
 }
 
 export default function Engines() {
