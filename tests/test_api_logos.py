@@ -11,8 +11,9 @@ from web import site
 from rawstream.api_logos import LogoOperations
 from rawstream.demo import logo
 from rawstream.fetch_policy import FetchPolicy
+from rawstream.list_entries import read_list
 from rawstream.logo_cache import LogoCache
-from rawstream.playlist_import import import_playlist, read_list
+from rawstream.playlist_import import import_playlist
 from rawstream.records import Channel, ListSource
 
 
