@@ -95,6 +95,32 @@ async def test_each_of_many_viewers_is_found_and_kicked(made: Stage, one: Operat
     await one.assert_sound()
 
 
+async def test_a_chart_of_one_point_is_of_these_minutes(made: Stage, one: Operator) -> None:
+    await one.see("overview")
+    await one.page.wait_for_function("() => window.uPlot")
+    spans = await one.page.evaluate(
+        """async () => {
+          const { Chart } = await import('./static/chart.js');
+          const { html, render } = await import('./static/ui.js');
+          const found = [], Kept = uPlot;
+          window.uPlot = class extends Kept {
+            constructor(...given) { super(...given); found.push(this); }
+          };
+          const now = Date.now() / 1000;
+          for (const data of [[[], []], [[now], [1]], [[now - 3600, now], [1, 2]]]) {
+            const box = document.body.appendChild(document.createElement('div'));
+            render(html`<${Chart} title="x" series=${['y']} data=${data} show=${String} />`, box);
+          }
+          while (found.length < 3) await new Promise(requestAnimationFrame);
+          await new Promise(done => setTimeout(done, 100));
+          return found.map(one => [one.scales.x.min - now, one.scales.x.max - now]);
+        }"""
+    )
+    for (begin, end), expected in zip(spans, (-600, -600, -3600), strict=True):
+        assert abs(begin - expected) < 60 and abs(end) < 60
+    await one.assert_sound()
+
+
 async def test_who_watches_a_film_is_seen_and_kicked(
     made: Stage, one: Operator, tmp_path: Path
 ) -> None:

@@ -13,12 +13,20 @@ function style() {
   return { ink: colour("--pico-muted-color"), lines: colour("--line"), colours: [colour("--first"), colour("--second")] };
 }
 
+const DAY = 86400;
+
+/** At least ten minutes; those up to now where there is nothing yet. uPlot makes a day of one point. */
+function span(low, high) {
+  const end = high === null ? Date.now() / 1000 : high - low >= DAY ? low : high;
+  return [Math.min(low ?? end, end - 600), end];
+}
+
 function options(width, series, show, least) {
   const { ink, lines, colours } = style();
   const axis = { stroke: ink, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 }, font: "12px system-ui" };
   return {
     width, height: HEIGHT, padding: [10, 28, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false } },
-    scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - 600), high] }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
+    scales: { x: { time: true, range: (_, low, high) => span(low, high) }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
     axes: [
       { ...axis, values: (_, marks) => marks.map((at) => hour(at)), space: 70 },
       { ...axis, incrs: STEPS, values: (_, marks) => marks.map((mark) => (mark ? show(mark) : "0")), size: 78 },
