@@ -19,7 +19,10 @@ from rawstream.rest import Call, Coded, Model, NotThere, Operation, Page, PageQu
 _TAG: Final = "engines"
 # what changes without an edit
 _VOLATILE: Final = frozenset(
-    ("state", "version", "sessions", "starting", "starts", "failures", "last_error")
+    (
+        *("state", "version", "sessions", "starting", "starts", "failures", "last_error"),
+        *("code", "values"),
+    )
 )
 Capacity = Annotated[int, Field(ge=1, le=10_000, description="Channels at a time")]
 Url = Annotated[str, Field(min_length=1, max_length=300, examples=["http://127.0.0.1:6878"])]

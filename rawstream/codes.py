@@ -194,6 +194,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "engine_there": "'{url}' is there already",
     "engines_full": "there are too many engines",
     "engines_none": "there is no engine to ask",
+    "channel_no_source": "this channel has no source",
     "film_no_source": "this film has no source",
     "film_stops": "a film has a source for each viewer; it can only be stopped",
     "play_extension": "channels are played as .ts and .m3u8",

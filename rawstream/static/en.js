@@ -505,6 +505,7 @@ export default {
   "code.category_there": "There is a category “{name}” already",
   "code.certificate": "Its certificate is not accepted: {why}",
   "code.changed_meanwhile": "It was changed by somebody else meanwhile: look at it again, then change it",
+  "code.channel_no_source": "This channel has no source",
   "code.channel_taken": "The id is taken, or a category is unknown",
   "code.choice": "One of {choices}",
   "code.copy_busy": "A copy is being taken already",

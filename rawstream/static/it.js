@@ -505,6 +505,7 @@ export default {
   "code.category_there": "C'è già una categoria “{name}”",
   "code.certificate": "Il suo certificato non è accettato: {why}",
   "code.changed_meanwhile": "Qualcun altro l'ha cambiato nel frattempo: riguardalo, poi cambialo",
+  "code.channel_no_source": "Questo canale non ha sorgenti",
   "code.channel_taken": "Il numero è preso, o una categoria è sconosciuta",
   "code.choice": "Uno tra {choices}",
   "code.copy_busy": "Si sta già facendo una copia",
