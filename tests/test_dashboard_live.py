@@ -157,7 +157,7 @@ async def test_what_a_channel_tried_is_told_also_to_who_comes_late(
     (channel,) = made.worker.hub.snapshot().channels
     answer = await one.page.request.post(f"{one.base}/api/v1/live/{channel.key}/restart")
     assert answer.status == 204
-    await until(lambda: made.worker.events.last_id.endswith("-3"), "lost, tried, back")
+    await until(lambda: len(made.worker.events._steps) == 3, "lost, tried, back")
     await one.see("overview")
     steps = one.page.locator("section > .steps > li")
     await expect(steps).to_have_count(3)
@@ -348,8 +348,10 @@ async def test_the_codecs_of_a_film_that_does_not_play_are_named(
         await one.assert_accessible()
         await one.page.keyboard.press("Escape")
         await one.button("play.what", name="Nowhere").click()
-        await expect(dialog.get_by_role("alert")).to_contain_text(one.says("code.film_no_source"))
-        assert all("503" in text for text in one.complaints)
+        await expect(dialog.get_by_role("alert")).to_contain_text(
+            one.says("code.channel_no_source")
+        )
+        assert all("409" in text for text in one.complaints)
 
 
 async def test_codecs_that_the_browser_has_not_are_named(made: Stage, one: Operator) -> None:
