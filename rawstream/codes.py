@@ -170,8 +170,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "no_file": "no such file or directory",
     "no_permission": "permission denied",
     # why a channel lost its source
-    "left": "left by the operator",
-    "to_leave": "is to be left",
+    "by_operator": "by the operator",
+    "drained": "its engine is drained",
     "silent_gone": "silent, and its session is gone",
     "silent_loads": "silent for {seconds} s, though it loads",
     "silent": "silent for {seconds} s",

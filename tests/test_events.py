@@ -374,7 +374,7 @@ async def test_a_channels_life_is_heard_from_its_start_to_its_end(tmp_path: Path
         await desk.ask("POST", f"/live/{key}/restart", status=204)
         await until(lambda: len(ear.heard("ladder")) >= 3, "each rung")
         assert [(one["rung"], one["key"]) for one in ear.heard("ladder")][:3] == [
-            *[("lost", key), ("session", key), ("back", key)]
+            *[("moved", key), ("session", key), ("back", key)]
         ]
         assert all(abs(one["at"] - time.time()) < 60 for one in ear.heard("ladder"))
         await desk.ask("POST", "/engines", {"url": "http://127.0.0.1:9"}, status=201)
