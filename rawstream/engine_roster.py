@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from rawstream.config import Config, EngineUrl
+from rawstream.config import DEFAULT_ENGINE, Config, EngineUrl
 from rawstream.engine_client import Engine
 from rawstream.errors import ConfigError, UpstreamError
 from rawstream.hub import ChannelHub
@@ -37,7 +37,8 @@ _URL: Final = TypeAdapter(EngineUrl)
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
     """One engine. `capacity` None: that of the configuration. `added`: by an operator, whatever
-    the configuration says.
+    the configuration says. `unnamed`: the default that nobody named, and that had never answered
+    when an operator added another; it is used once the configuration names it.
     """
 
     number: int
@@ -46,6 +47,7 @@ class EngineEntry:
     draining: bool = False
     added: bool = False
     removed: bool = False
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,15 @@ class EngineRoster:
         return entry.url in self._config.engines
 
     def _is_used(self, entry: EngineEntry) -> bool:
-        return not entry.removed and (entry.added or self.is_configured(entry))
+        if entry.removed or (entry.unnamed and not self._is_named):
+            return False
+        return entry.added or self.is_configured(entry)
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether the configuration's engines are somebody's word, not our default."""
+        config = self._config
+        return config.origin("engines") != "default" or config.engines != (DEFAULT_ENGINE,)
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -118,6 +128,7 @@ class EngineRoster:
             entry = EngineEntry(number, url, capacity, added=True)
             await self._put(entry)
             logger.info("engine %s added by an operator", url)
+            await self._leave_the_default()
             return entry
 
     async def change(self, number: int, **values: Any) -> bool:
@@ -164,6 +175,13 @@ class EngineRoster:
             self._entries = before
             raise
         self._apply()
+
+    async def _leave_the_default(self) -> None:
+        """Once an operator has said where an engine is, none is looked for where one might be."""
+        for entry, engine in self.all():
+            if not (self._is_named or entry.added or engine.version is not None):
+                logger.info("engine %s was a guess, and never answered: left", entry.url)
+                await self._put(dataclasses.replace(entry, unnamed=True))
 
     def _with_configured(self, kept: Sequence[EngineEntry]) -> list[EngineEntry]:
         found = list(kept)

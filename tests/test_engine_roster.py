@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rawstream.config import Config
+from rawstream.config import Config, load_config
 from rawstream.engine_roster import SETTING, EngineRoster, engine_url
 from rawstream.errors import ConfigError, StateError
 from rawstream.hub import ChannelHub
@@ -63,6 +63,41 @@ async def test_an_address_keeps_its_number_whatever_the_configuration_names(stor
     assert numbers(roster) == {TWO: 2, THREE: 3}
     roster, _hub = await roster_of(store, ONE)
     assert numbers(roster) == {ONE: 1}
+
+
+async def test_the_default_that_never_answered_gives_way_to_an_engine_that_is_named(
+    store: Store,
+) -> None:
+    config = Config()
+    (default,) = config.engines
+
+    async def begun(config: Config) -> tuple[EngineRoster, ChannelHub]:
+        hub = ChannelHub(config, StopJournal(None), own_ports=lambda: ())
+        roster = EngineRoster(store, hub, config)
+        await roster.load()
+        return roster, hub
+
+    roster, hub = await begun(config)
+    assert numbers(roster) == {default: 1}
+    await roster.add(TWO)
+    assert numbers(roster) == {TWO: 2}
+    assert [engine.url for engine in hub.pool.engines] == [TWO]
+    roster, _hub = await begun(config)
+    assert numbers(roster) == {TWO: 2}, "after a restart, too"
+    named, _hub = await begun(load_config(engines=(default,)))
+    assert numbers(named) == {default: 1, TWO: 2}, "somebody says that it is one"
+    await roster.add(default)
+    assert numbers(roster) == {default: 1, TWO: 2}
+
+
+async def test_the_default_that_has_answered_stays(store: Store) -> None:
+    hub = ChannelHub(Config(), StopJournal(None), own_ports=lambda: ())
+    roster = EngineRoster(store, hub, Config())
+    await roster.load()
+    ((_entry, engine),) = roster.all()
+    engine.version = "3.2.3"
+    await roster.add(TWO)
+    assert numbers(roster) == {engine.url: 1, TWO: 2}
 
 
 async def test_what_another_process_has_changed_is_done_too(store: Store) -> None:
