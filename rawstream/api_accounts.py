@@ -19,6 +19,7 @@ from pydantic import Field
 
 from rawstream.accounts import Accounts
 from rawstream.logins import Doorman, Login
+from rawstream.operators import Operators
 from rawstream.passwords import PASSWORD_LIMIT, Passwords
 from rawstream.records import Account
 from rawstream.rest import Call, Failed, Model, NotThere, Operation, Page, PageQuery
@@ -132,10 +133,16 @@ class AccountOperations:
     """The handlers."""
 
     def __init__(
-        self, store: Store, accounts: Accounts, passwords: Passwords, doorman: Doorman
+        self,
+        store: Store,
+        accounts: Accounts,
+        operators: Operators,
+        passwords: Passwords,
+        doorman: Doorman,
     ) -> None:
         self._store = store
         self._accounts = accounts
+        self._operators = operators
         self._passwords = passwords
         self._doorman = doorman
         self._changing = asyncio.Lock()  # two who end each other at once leave one
@@ -227,7 +234,7 @@ class AccountOperations:
             check_name(given["username"])
             await self._check_free(given["username"])
         if wanted.password is not None:
-            given["password_hash"] = await self._passwords.hash(wanted.password)
+            given["password_hash"] = await self._hashed(wanted.password, account, call)
         changed = dataclasses.replace(account, **_columns(given))
         async with self._changing:
             await self._keep_an_admin(account, changed)
@@ -257,7 +264,7 @@ class AccountOperations:
             urls = _urls(self._doorman.base(call.request), Login("", "", token))
             return AccountMade(**shown, password="", urls=urls)
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        hashed = await self._passwords.hash(password)
+        hashed = await self._hashed(password, account, call)
         changed = dataclasses.replace(account, password_hash=hashed)
         await self._store.accounts.set(changed, before=account)
         return await self._made(account.id, password, call)
@@ -270,6 +277,13 @@ class AccountOperations:
         return Kicked(streams=streams)
 
     # -- what they share --
+
+    async def _hashed(self, password: str, account: Account, call: Call) -> str:
+        """The hash of the password that this account is to have."""
+        hashed = await self._passwords.hash(password)
+        if account.id == call.operator.account.id:
+            await self._operators.keep(call.operator, hashed)
+        return hashed
 
     async def _found(self, call: Call) -> Account:
         account = await self._store.accounts.account(call.ids["id"])

@@ -91,7 +91,7 @@ class Operators:
         account = self._accounts.by_id(credential.account_id)
         if account is None or not self._is_admin(account):
             return None
-        if credential.mark and credential.mark != _mark(account):
+        if credential.marks and _mark(account.password_hash) not in credential.marks.split():
             return None
         return Operator(account, credential)
 
@@ -118,7 +118,7 @@ class Operators:
             account.id,
             now=now,
             expires_at=now + _SESSION_SECONDS,
-            mark=_mark(account),
+            marks=_mark(account.password_hash),
         )
         await self.reload()
         return secret
@@ -128,11 +128,25 @@ class Operators:
         await self._store.remove(operator.credential.id)
         await self.reload()
 
+    async def keep(self, operator: Operator, password_hash: str) -> None:
+        """Let the session of who changes his own password outlast that. To be said before the
+        password is changed: so there is no moment at which he is nobody.
+        """
+        credential = operator.credential
+        if credential.kind == "session":
+            marks = f"{_mark(operator.account.password_hash)} {_mark(password_hash)}"
+            await self._store.mark(credential.id, marks)
+            await self.reload()
+
     async def invite(self, account: Account) -> str:
         """The secret of a one-time link that logs this admin in: for the first start."""
         now = int(self._calendar())
         _made, secret = await self._store.add(
-            "setup", account.id, now=now, expires_at=now + _SETUP_SECONDS, mark=_mark(account)
+            "setup",
+            account.id,
+            now=now,
+            expires_at=now + _SETUP_SECONDS,
+            marks=_mark(account.password_hash),
         )
         await self.reload()
         return secret
@@ -209,5 +223,5 @@ def is_foreign(request: Request) -> bool:
     return host not in ours
 
 
-def _mark(account: Account) -> str:
-    return hashlib.sha256(account.password_hash.encode()).hexdigest()[:16]
+def _mark(password_hash: str) -> str:
+    return hashlib.sha256(password_hash.encode()).hexdigest()[:16]

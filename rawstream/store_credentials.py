@@ -19,16 +19,16 @@ _SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One of them. `digest`: of the secret, which is nowhere else. `mark`: what the account's
-    password was then, as a digest of its hash; with another one a session is over. `expires_at`
-    None: never. Seconds since 1970.
+    """One of them. `digest`: of the secret, which is nowhere else. `marks`: what the account's
+    password may be, as digests of its hash with spaces between; with another one a session is over.
+    `expires_at` None: never. Seconds since 1970.
     """
 
     id: int
     kind: CredentialKind
     account_id: int
     digest: str = field(repr=False)
-    mark: str = field(default="", repr=False)
+    marks: str = field(default="", repr=False)
     name: str = ""
     created_at: int = 0
     expires_at: int | None = None
@@ -55,7 +55,7 @@ class CredentialStore:
         *,
         now: int,
         expires_at: int | None = None,
-        mark: str = "",
+        marks: str = "",
         name: str = "",
     ) -> tuple[Credential, str]:
         """A new one, and its secret, which can't be had again. Raises StateError."""
@@ -69,10 +69,16 @@ class CredentialStore:
             number = await transaction.execute(
                 "INSERT INTO credentials (kind, account_id, digest, mark, name, created_at,"
                 " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (kind, account_id, digest, mark, name, now, expires_at),
+                (kind, account_id, digest, marks, name, now, expires_at),
             )
-        made = Credential(number, kind, account_id, digest, mark, name, now, expires_at)
+        made = Credential(number, kind, account_id, digest, marks, name, now, expires_at)
         return made, secret
+
+    async def mark(self, number: int, marks: str) -> None:
+        """Let it be good with other passwords."""
+        async with self._db.write() as transaction:
+            transaction.changed("credentials")
+            await transaction.update("credentials", number, {"mark": marks})
 
     async def remove(self, number: int) -> bool:
         """What is shown with it is good for nothing from now on. Whether it was there: of two who

@@ -186,7 +186,9 @@ class Worker:
 
     def _operators(self) -> OperatorEndpoints:
         doorman = self._doorman
-        accounts = AccountOperations(self.store, self.accounts, self._passwords, doorman)
+        accounts = AccountOperations(
+            self.store, self.accounts, self.operators, self._passwords, doorman
+        )
         guides = GuideDesk(self.store)
         operations = [
             *accounts.table(),

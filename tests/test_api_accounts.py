@@ -11,6 +11,8 @@ from account_stage import FakePasswords
 from operators import Desk
 
 from rawstream.api_accounts import AccountOperations
+from rawstream.http1 import Request
+from rawstream.operators import COOKIE
 
 
 class Hashing(FakePasswords):
@@ -23,7 +25,9 @@ class Hashing(FakePasswords):
 @pytest.fixture
 def accounts(desk: Desk) -> Desk:
     passwords: Any = Hashing()
-    operations = AccountOperations(desk.store, desk.accounts, passwords, desk.doorman)
+    operations = AccountOperations(
+        desk.store, desk.accounts, desk.operators, passwords, desk.doorman
+    )
     return desk.open(operations.table())
 
 
@@ -92,6 +96,30 @@ async def test_what_an_account_can_not_be(
     told = await accounts.ask("POST", "/accounts", body, status=status)
     assert [one["field"] for one in told["errors"]] == ([] if field is None else [field])
     assert (await accounts.ask("GET", "/accounts"))["total"] == 1
+
+
+@pytest.mark.parametrize("way", ["change", "reset"])
+async def test_who_changes_his_own_password_stays_logged_in(accounts: Desk, way: str) -> None:
+    elsewhere = await accounts.operators.log_in("boss", "pw", "127.0.0.1")
+    here = accounts.operators.of(Request("GET", "/", {"cookie": f"{COOKIE}={accounts.secret}"}))
+    assert here is not None
+    good: list[bool] = []
+    reload = accounts.accounts.reload
+
+    async def watched() -> None:  # there is no moment at which he is nobody
+        good.append(accounts.operators.is_good(here))
+        await reload()
+        good.append(accounts.operators.is_good(here))
+
+    accounts.accounts.reload = watched  # type: ignore[method-assign]
+    if way == "change":
+        await accounts.ask("PATCH", "/accounts/1", {"password": "another"})
+    else:
+        await accounts.ask("POST", "/accounts/1/reset", {"what": "password"})
+    assert good == [True, True]
+    await accounts.ask("GET", "/accounts")
+    accounts.secret = elsewhere
+    await accounts.ask("GET", "/accounts", status=401)
 
 
 async def test_of_two_admins_who_disable_each_other_at_once_one_stays(accounts: Desk) -> None:

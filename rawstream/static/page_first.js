@@ -18,12 +18,7 @@ function Password({ who, done, onDone }) {
   const differs = form.values.again !== "" && form.values.password !== form.values.again;
   const save = async () => {
     const { password } = form.values;
-    const changed = await form.send(async () => {
-      await patch(`accounts/${who.account_id}`, { password });
-      await post("session", { username: who.username, password }); // the old session ends with the old password
-      return true;
-    });
-    if (changed) onDone();
+    if ((await form.send(() => patch(`accounts/${who.account_id}`, { password }))) !== undefined) onDone();
   };
   return html`<${Step} number="1" title=${t("first.password")} lead=${t("first.password.lead", { name: who?.username ?? "admin" })} done=${done}>
     ${!done && html`<form novalidate onSubmit=${(event) => { event.preventDefault(); save(); }}><${Trouble} error=${form.error} />
