@@ -200,11 +200,16 @@ class LineupStore:
         return [series_of(row) for row in await self._db.read("SELECT * FROM series ORDER BY id")]
 
     async def cover_of(self, series_id: int) -> tuple[str, int | None] | None:
-        """A series' cover and the list that the series is of; None without such a series."""
+        """A series' cover and the list that names it, None for one that was set by hand; None
+        without such a series.
+        """
         rows = await self._db.read(
-            "SELECT cover, playlist_id FROM series WHERE id = ?", (series_id,)
+            "SELECT cover, playlist_id, edited FROM series WHERE id = ?", (series_id,)
         )
-        return (rows[0]["cover"], rows[0]["playlist_id"]) if rows else None
+        if not rows:
+            return None
+        by_hand = "cover" in rows[0]["edited"].split()
+        return rows[0]["cover"], None if by_hand else rows[0]["playlist_id"]
 
     async def series_named(self, name: str) -> Series:
         """A series of that name, the oldest of several; made if there is none."""
