@@ -146,7 +146,7 @@ class ApiEndpoints:
         return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, ""))))
 
     def _cookie(self, request: Request, secret: str) -> str:
-        base = self._doorman.base(request)
+        base = self._doorman.reached(request)
         return session_cookie(secret, path=base.prefix, secure=base.scheme == "https")
 
 

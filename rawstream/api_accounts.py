@@ -199,13 +199,18 @@ class AccountOperations:
         query: AccountQuery = call.query
         wanted = query.q.casefold()
         used = await self._store.accounts.bytes_of()
-        shown = [
-            self._view(account, used)
-            for account in await self._store.accounts.accounts()
-            if wanted in account.username.casefold() or wanted in account.notes.casefold()
+        found = [
+            one
+            for one in await self._store.accounts.accounts()
+            if (wanted in one.username.casefold() or wanted in one.notes.casefold())
+            and query.status in ("", self._accounts.status_of(one))
         ]
-        return Page[AccountView].of(
-            [one for one in shown if query.status in ("", one.status)], query
+        part = found[query.offset : query.offset + query.limit]
+        return Page[AccountView](
+            items=[self._view(one, used) for one in part],
+            total=len(found),
+            offset=query.offset,
+            limit=query.limit,
         )
 
     async def read(self, call: Call) -> AccountView:

@@ -202,9 +202,9 @@ class CategoryOperations:
             values["name"] = name_of(values["name"])
         changed = dataclasses.replace(category, **values)
         if changed != category:
-            await self._store.lineup.set_category(changed)
+            await self._store.lineup.set_category(changed, before=category)
             await self._catalogue.look()
-        return _view(changed)
+        return await self.read(call)
 
     async def remove(self, call: Call) -> None:
         category = await self._found(call.ids["id"])
@@ -259,9 +259,9 @@ class CategoryOperations:
             values["cover"] = logo_of(values["cover"], "cover")
         changed = dataclasses.replace(series, **values)
         if values:
-            await self._store.lineup.set_series(changed, edited=values)
+            await self._store.lineup.set_series(changed, edited=values, before=series)
             await self._catalogue.look()
-        return _series_view(changed)
+        return await self.read_series(call)
 
     async def _one_series(self, call: Call) -> Series:
         for one in await self._store.lineup.series():

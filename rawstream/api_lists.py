@@ -38,6 +38,7 @@ from rawstream.list_views import (
     RefreshWanted,
     State,
     UploadView,
+    brief_of,
     report_of,
 )
 from rawstream.records import ListSource
@@ -335,7 +336,7 @@ class ListOperations:
 
     def _view(self, source: ListSource, undoable: Collection[int]) -> ListView:
         progress = self._refresher.progress_of(source.id)
-        report = report_of(source.last_result)
+        brief = brief_of(source.last_result)
         due = due_at(source, 1, time.time())
         uploaded = self._uploads.number_of(source.url) is not None
         kept = {name: getattr(source, name) for name in _SHOWN}
@@ -348,8 +349,7 @@ class ListOperations:
             next_at=None if due is None else math.ceil(max(due, time.time())),
             last_error=redacted(source.last_error),
             last_error_coded=Coded.said(redacted(source.last_error)),
-            summary=report.summary if report is not None else "",
-            warning_count=report.warning_count if report is not None else 0,
+            **brief._asdict(),
             can_undo=source.id in undoable,
         )
 

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from rawstream.engine_client import ContentRef
 from rawstream.errors import StateError
 from rawstream.records import Activity
+from rawstream.redaction import redacted
 from rawstream.store import Store
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,10 @@ class Books:
     def note(
         self, kind: str, *, account: str = "", channel: str = "", address: str = "", text: str = ""
     ) -> None:
-        """A line of history, now. `channel`: its id."""
+        """A line of history, now. `channel`: its id. No secret in `text` is kept."""
         if channel:
             channel = f"{channel} {self._name_of(channel)}".rstrip()
-        activity = Activity(int(self._clock()), kind, account, channel, address, text)
+        activity = Activity(int(self._clock()), kind, account, channel, address, redacted(text))
         self._store.note(activity)
         self.on_note(activity)
 

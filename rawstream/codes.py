@@ -126,6 +126,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "copy_busy": "a copy is being taken already",
     # what came of a refresh
     "import_ended": "the import ended before its time ({why})",
+    "import_no_process": "no process can be started for it: {why}",
     "guide_days": "it has no programme of these days",
     "guide_cut": "cut short after {kept} programmes; the last one stays",
     "guide_overtaken": "another import of it has begun meanwhile; that one counts",
@@ -154,6 +155,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "to_nowhere": "redirected to nowhere",
     "no_name": "the name can't be resolved",
     "names_many": "too many names are being looked up",
+    "names_now": "names can't be looked up now",
     "not_fetched_from": "this address is not fetched from",
     "not_in_networks": "this address is not in fetch_networks",
     "own_port": "our own port is not a source",
@@ -244,6 +246,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 }
 
 _LONGEST: Final = 600  # characters
+_PLACES: Final = 8  # before a sentence
 _HOLE: Final = re.compile(r"\\\{(\w+)\\\}")
 _PHASES: Final = frozenset(
     (
@@ -283,7 +286,7 @@ def told(text: str) -> Told:
             at = next((place for place in places if place not in _PHASES), "")
             return Told(found.code, {**found.values, "at": at} if at else found.values)
         place, colon, rest = rest.partition(": ")
-        if not colon:
+        if not colon or len(places) >= _PLACES:
             return UNKNOWN
         places.append(place)
 
@@ -303,14 +306,23 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 def _compiled() -> Iterator[tuple[str, re.Pattern[str]]]:
     for code, sentence in SENTENCES.items():
-        yield code, re.compile(_HOLE.sub(_group, re.escape(sentence)), re.IGNORECASE | re.DOTALL)
+        yield code, re.compile(_pattern(sentence), re.IGNORECASE | re.DOTALL)
 
 
-def _group(hole: re.Match[str]) -> str:
-    match hole[1]:
+def _pattern(sentence: str) -> str:
+    """Each hole up to what stands behind it, where that comes first, and never another try: who
+    writes a text decides how long the loop looks at it.
+    """
+    first, *rest = _HOLE.split(re.escape(sentence))
+    parts = [_group(name) + words for name, words in zip(rest[::2], rest[1::2], strict=True)]
+    return first + "".join([*(f"(?>{part})" for part in parts[:-1]), *parts[-1:]])
+
+
+def _group(name: str) -> str:
+    match name:
         case "s":
             return "s?"
         case "rest":
             return ".*?"
-        case name:
+        case _:
             return f"(?P<{name}>.+?)"

@@ -48,11 +48,6 @@ class Drain:
         if not await channel.move() and channel.running:
             self._stay[channel] = time.monotonic() + _STAYS_SECONDS
 
-    @property
-    def refused(self) -> int:
-        """How many channels no other engine took, lately."""
-        return len(self._stay)
-
     def forget(self, channel: LiveChannel) -> None:
         """It is over."""
         self._stay.pop(channel, None)

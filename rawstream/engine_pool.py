@@ -546,9 +546,12 @@ class EnginePool:
     async def _look_after(self, engine: Engine) -> None:
         timeouts = self._timeouts
         while True:
-            if await engine.probe() is not None:
-                for orphan in [o for o in self._orphans if o.engine == engine.url]:
-                    await self._stop_orphan(engine, orphan)
+            try:
+                if await engine.probe() is not None:
+                    for orphan in [o for o in self._orphans if o.engine == engine.url]:
+                        await self._stop_orphan(engine, orphan)
+            except Exception:  # a bug of ours at one engine is not to end the probes of all
+                logger.exception("engine %s: a look at it failed", engine.url)
             pause = timeouts.engine_probe_interval_seconds
             if engine.state is EngineState.DOWN:  # whoever waits for it wants to know soon
                 pause = min(pause, timeouts.engine_probe_seconds)

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rawstream.config import DEFAULT_ENGINE, Config, EngineUrl
 from rawstream.engine_client import Engine
-from rawstream.errors import ConfigError, UpstreamError
+from rawstream.errors import ConfigError
 from rawstream.hub import ChannelHub
 from rawstream.store import Store
 
@@ -150,10 +150,7 @@ class EngineRoster:
         """Ask an address as one asks an engine; nothing is changed. Raises ConfigError."""
         url = engine_url(url)
         engine = Engine(url, 1, timeouts=self._config.timeouts, limits=self._config.limits)
-        try:
-            version = await engine.probe()
-        except UpstreamError as error:
-            return EngineCheck(False, url, None, error.reason)
+        version = await engine.probe()
         return EngineCheck(version is not None, url, version, engine.last_error)
 
     async def _change(self, number: int, change: Callable[[EngineEntry], EngineEntry]) -> bool:

@@ -151,8 +151,11 @@ async def _resolve(host: str, port: int) -> list[_Address]:
         except RuntimeError:
             pass  # the loop has ended meanwhile
 
+    try:
+        threading.Thread(target=look_up, name=f"look up {host[:40]}", daemon=True).start()
+    except RuntimeError as error:  # the machine gives us no more of them
+        raise UpstreamError("connect", "source", "names can't be looked up now") from error
     _looking_up += 1
-    threading.Thread(target=look_up, name=f"look up {host[:40]}", daemon=True).start()
     found = await answer
     texts = dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found)
     return [ipaddress.ip_address(text) for text in texts]

@@ -183,10 +183,17 @@ class ChannelHub:
             except Exception:
                 logger.exception("films: a tick failed")
             if sweep:
-                self._share()
-                self._refusals.forget(now)
-                self._bandwidth.measure(now, *self._bytes())
-                self._drain.look(now)
+                try:
+                    self._look_at_all(now)
+                except Exception:
+                    logger.exception("a look at all channels failed")
+
+    def _look_at_all(self, now: float) -> None:
+        """Once a second."""
+        self._share()
+        self._refusals.forget(now)
+        self._bandwidth.measure(now, *self._bytes())
+        self._drain.look(now)
 
     def _share(self) -> None:
         """What all channels have in common: writes per second, and memory for rings."""

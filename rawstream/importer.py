@@ -82,13 +82,17 @@ async def try_in_child(config: Config, source: ListSource, place: str = "") -> O
 
 
 async def _in_child(config: Config, wanted: Mapping[str, Any], progress: OnProgress) -> Outcome:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rawstream.importer"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "rawstream.importer"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES,
+        )
+    except OSError as error:  # no memory for one, no descriptors
+        reason = (error.strerror or "refused").lower()
+        return Outcome(False, f"no process can be started for it: {reason}", noted=False)
     assert process.stdin and process.stdout and process.stderr, "pipes"
     order = json.dumps({"config": config.model_dump(mode="json"), **wanted})
     try:
@@ -207,6 +211,8 @@ class Refresher:
                 wait = min(await self.turn(), _LOOK_SECONDS)
             except StateError as error:
                 logger.error("lists can't be refreshed: %s", error)
+            except Exception:  # a bug of ours is not to end all refreshing
+                logger.exception("a turn of the lists failed")
             try:
                 await asyncio.wait_for(self._wake.wait(), max(wait, 0.1))
             except TimeoutError:

@@ -7,8 +7,7 @@ import reckons, what is done with a list.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -270,19 +269,41 @@ _COUNTS: Final = tuple(name for name in PlaylistCounts.model_fields if name != "
 _GUIDE_COUNTS: Final = tuple(GuideCounts.model_fields)
 
 
+class Brief(NamedTuple):
+    """Of a report what a list of lists shows: its one line, and how many warnings there were."""
+
+    summary: str
+    warning_count: int
+
+
+def brief_of(text: str) -> Brief:
+    """See `report_of`. Costs no look at each warning."""
+    kept = _kept(text)
+    return Brief("", 0) if kept is None else Brief(kept.summary(), kept.warning_count)
+
+
 def report_of(text: str) -> ListReport | None:
     """A report's JSON read; None where there is none, or of a version that nobody knows."""
+    kept = _kept(text)
+    try:
+        if isinstance(kept, ImportReport):
+            return _of_playlist(kept)
+        return _of_guide(kept) if kept is not None else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _kept(text: str) -> ImportReport | GuideReport | None:
     if not text:
         return None
     try:
         kept = json.loads(text)
-        return _of_playlist(kept) if "entries" in kept else _of_guide(kept)
-    except (ValueError, TypeError, KeyError):
+        return ImportReport(**kept) if "entries" in kept else GuideReport(**kept)
+    except (ValueError, TypeError):
         return None
 
 
-def _of_playlist(kept: Mapping[str, Any]) -> ListReport:
-    report = ImportReport(**kept)
+def _of_playlist(report: ImportReport) -> ListReport:
     counts = {name: getattr(report, name) for name in _COUNTS}
     names = {kind: list(report.names.get(kind, ())) for kind in ChangedNames.model_fields}
     return ListReport(
@@ -295,8 +316,7 @@ def _of_playlist(kept: Mapping[str, Any]) -> ListReport:
     )
 
 
-def _of_guide(kept: Mapping[str, Any]) -> ListReport:
-    report = GuideReport(**kept)
+def _of_guide(report: GuideReport) -> ListReport:
     return ListReport(
         summary=report.summary(),
         complete=report.complete,

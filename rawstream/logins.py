@@ -77,11 +77,23 @@ class Doorman:
         return account
 
     def base(self, request: Request) -> Base:
+        """What players are told."""
+        return self._base(request, self._public)
+
+    def reached(self, request: Request) -> Base:
+        """What whoever asks has asked for himself: `public_url` may be another address than his."""
+        asked, public = self._base(request, None), self._public
+        # a proxy in front of it may say no more than the host, and leave out its port
+        if public is not None and asked.host == public.host and asked.port in (public.port, 80):
+            return public
+        return asked
+
+    def _base(self, request: Request, public: Base | None) -> Base:
         return base_url(
             request.headers,
             request.connected[0],
             trusted=self._config.trusted_proxies,
-            public=self._public,
+            public=public,
             port=self._config.port,
         )
 

@@ -11,7 +11,7 @@ was always 0 there is true here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import orjson
 from rawstream.catalogue import LiveCatalogue
 from rawstream.channels import ChannelSnapshot
 from rawstream.connection import Exchange
+from rawstream.errors import StateError
 from rawstream.http1 import Headers, Request, Response
 from rawstream.hub import ChannelHub
 from rawstream.operators import Operators
@@ -60,9 +61,12 @@ class PredecessorEndpoints:
         limit, offset = _whole(request, "limit", _LIMIT), _whole(request, "offset", 0)
         if limit is None or offset is None:
             return _json({"detail": "limit and offset are whole numbers"}, 422)
-        names = {one.id: one.name for one in await self._store.lineup.categories()}
+        try:
+            names = {one.id: one.name for one in await self._store.lineup.categories()}
+        except StateError as error:
+            return _json({"detail": str(error)}, 503)
         shown = self._catalogue.current.channels
-        on_air = _on_air(self._hub.snapshot().channels)
+        on_air = _on_air(self._counted())
         return _json([_channel(one, names, on_air) for one in shown[offset : offset + limit]])
 
     def streams(self, _request: Request, _exchange: Exchange) -> Response:
@@ -72,10 +76,10 @@ class PredecessorEndpoints:
 
     def stats(self, _request: Request, _exchange: Exchange) -> Response:
         """`/api/aceproxy/stats`: how many streams and viewers."""
-        snapshot = self._hub.snapshot()
+        shown = self._counted()
         stats = {
-            "total_streams": len(snapshot.channels),
-            "total_clients": sum(len(one.viewers) for one in snapshot.channels),
+            "total_streams": len(shown),
+            "total_clients": sum(one.viewer_count for one in shown),
             "server_type": "rawstream",
             "streaming_port": self._port(),
         }
@@ -87,8 +91,12 @@ class PredecessorEndpoints:
         told: dict[str, Any] = {"status": "healthy" if ready else "degraded"}
         if self._operators.of(request) is not None:
             told["services"] = {"aceproxy": ready, "scraper": True, "epg": True}
-            told["aceproxy_streams"] = len(self._hub.snapshot().channels)
+            told["aceproxy_streams"] = len(self._counted())
         return _json(told)
+
+    def _counted(self) -> Sequence[ChannelSnapshot]:
+        """What is on air; who watches is counted and not looked at, which is most of the work."""
+        return self._hub.snapshots(time.monotonic(), kernel=False, viewers=False)
 
     def _stream(self, channel: ChannelSnapshot) -> dict[str, Any]:
         key = channel.infohash or channel.key

@@ -54,10 +54,14 @@ class Refusals:
     def note_sent_away(
         self, address: str, user_agent: str, contents: frozenset[ContentRef], now: float
     ) -> None:
-        """The operator has sent this player away from this content."""
-        if len(self._players) < _PLAYERS:
-            until = now + self._timeouts.superseded_seconds
-            self._players[address, user_agent] = until, contents
+        """The operator has sent this player away from this content. What he was sent away from
+        before is refused as long.
+        """
+        player, until = (address, user_agent), now + self._timeouts.superseded_seconds
+        if (before := self._players.get(player)) is not None:
+            self._players[player] = until, before[1] | contents
+        elif len(self._players) < _PLAYERS:
+            self._players[player] = until, contents
 
     def check_content(self, ref: ContentRef, now: float) -> None:
         """Raises ChannelUnavailable, with the reason and how long it stays so."""

@@ -1,6 +1,7 @@
 """What operators show instead of a password: sessions of the page, tokens of scripts, as rows.
 
-Owns: that only a digest of each is kept, how long they live. Must not know: HTTP, who is an admin.
+Owns: that only a digest of each is kept, how long they live, how many sessions there are. Must not
+know: HTTP, who is an admin.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, Literal
 from rawstream.database import Database
 
 CredentialKind = Literal["session", "token", "setup"]
+SESSIONS: Final = 100  # of one account: a script that logs in each minute is to end its oldest
 _SECRET_BYTES: Final = 32
 
 
@@ -70,6 +72,12 @@ class CredentialStore:
                 "INSERT INTO credentials (kind, account_id, digest, mark, name, created_at,"
                 " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (kind, account_id, digest, marks, name, now, expires_at),
+            )
+            await transaction.execute(
+                "DELETE FROM credentials WHERE id IN (SELECT id FROM"
+                " credentials WHERE kind = 'session' AND account_id = ? ORDER BY id DESC"
+                " LIMIT -1 OFFSET ?)",
+                (account_id, SESSIONS),
             )
         made = Credential(number, kind, account_id, digest, marks, name, now, expires_at)
         return made, secret

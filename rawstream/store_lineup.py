@@ -200,11 +200,16 @@ class LineupStore:
         return [series_of(row) for row in await self._db.read("SELECT * FROM series ORDER BY id")]
 
     async def cover_of(self, series_id: int) -> tuple[str, int | None] | None:
-        """A series' cover and the list that the series is of; None without such a series."""
+        """A series' cover and the list that names it, None for one that was set by hand; None
+        without such a series.
+        """
         rows = await self._db.read(
-            "SELECT cover, playlist_id FROM series WHERE id = ?", (series_id,)
+            "SELECT cover, playlist_id, edited FROM series WHERE id = ?", (series_id,)
         )
-        return (rows[0]["cover"], rows[0]["playlist_id"]) if rows else None
+        if not rows:
+            return None
+        by_hand = "cover" in rows[0]["edited"].split()
+        return rows[0]["cover"], None if by_hand else rows[0]["playlist_id"]
 
     async def series_named(self, name: str) -> Series:
         """A series of that name, the oldest of several; made if there is none."""
@@ -217,21 +222,21 @@ class LineupStore:
                 found = await transaction.fetchall(select, (name,))
             return series_of(found[0])
 
-    async def set_series(self, series: Series, *, edited: Collection[str] = ()) -> None:
-        """Replace a series. `edited`: of name and cover, what imports leave alone from now on."""
+    async def set_series(
+        self, series: Series, *, edited: Collection[str] = (), before: Series | None = None
+    ) -> None:
+        """Replace a series. `edited`: of name and cover, what imports leave alone from now on.
+        `before`: it as it was read; what is the same is not written.
+        """
+        was = None if before is None else _series_columns(before)
         async with self._db.write() as transaction:
             transaction.changed("lineup")
             rows = await transaction.fetchall(
                 "SELECT edited FROM series WHERE id = ?", (series.id,)
             )
             marked = {*edited, *(word for row in rows for word in row["edited"].split())}
-            await transaction.execute(
-                "UPDATE series SET name = ?, cover = ?, facts = ?, edited = ? WHERE id = ?",
-                (
-                    *(series.name, series.cover, facts_text(series.facts)),
-                    *(" ".join(sorted(marked)), series.id),
-                ),
-            )
+            await transaction.update("series", series.id, _series_columns(series), was)
+            await transaction.update("series", series.id, {"edited": " ".join(sorted(marked))})
 
     # -- categories --
 
@@ -254,27 +259,16 @@ class LineupStore:
             rows = await transaction.fetchall("SELECT * FROM categories WHERE name = ?", (name,))
             return category_of(rows[0])
 
-    async def set_category(self, category: Category) -> None:
-        """Replace a category. Lists that call it as before still mean it. Raises ConfigError: the
-        name is another one's.
+    async def set_category(self, category: Category, *, before: Category | None = None) -> None:
+        """Replace a category. Lists that call it as before still mean it. `before`: it as it was
+        read; what is the same is not written. Raises ConfigError: the name is another one's.
         """
+        was = None if before is None else _category_columns(before)
         async with self._db.write() as transaction:
-            before = await transaction.fetchall(
-                "SELECT id, name FROM categories WHERE id = ?1 OR name = ?2",
-                (category.id, category.name),
-            )
-            if any(row["id"] != category.id for row in before):
-                raise ConfigError("name", f"there is a category '{category.name}' already")
             transaction.changed("lineup")
-            await transaction.executemany(
-                "INSERT OR REPLACE INTO category_names VALUES (?, ?)",
-                [(row["name"], row["id"]) for row in before if row["name"] != category.name],
-            )
-            await transaction.execute("DELETE FROM category_names WHERE name = ?", (category.name,))
-            await transaction.execute(
-                "UPDATE categories SET name = ?, position = ?, adult = ? WHERE id = ?",
-                (category.name, category.position, category.adult, category.id),
-            )
+            if before is None or category.name != before.name:
+                await _take_name(transaction, category)
+            await transaction.update("categories", category.id, _category_columns(category), was)
 
     async def delete_category(self, category_id: int) -> None:
         async with self._db.write() as transaction:
@@ -421,6 +415,28 @@ async def _update_channel(
 
 async def _replace(transaction: Transaction, parts: str, channel_id: int) -> None:
     await transaction.execute(f"DELETE FROM channel_{parts} WHERE channel_id = ?", (channel_id,))
+
+
+async def _take_name(transaction: Transaction, category: Category) -> None:
+    """A category's name is this one from now on. Raises ConfigError."""
+    known = await transaction.fetchall(
+        "SELECT id, name FROM categories WHERE id = ?1 OR name = ?2", (category.id, category.name)
+    )
+    if any(row["id"] != category.id for row in known):
+        raise ConfigError("name", f"there is a category '{category.name}' already")
+    await transaction.executemany(
+        "INSERT OR REPLACE INTO category_names VALUES (?, ?)",
+        [(row["name"], row["id"]) for row in known if row["name"] != category.name],
+    )
+    await transaction.execute("DELETE FROM category_names WHERE name = ?", (category.name,))
+
+
+def _category_columns(category: Category) -> dict[str, Any]:
+    return {name: getattr(category, name) for name in ("name", "position", "adult")}
+
+
+def _series_columns(series: Series) -> dict[str, Any]:
+    return {"name": series.name, "cover": series.cover, "facts": facts_text(series.facts)}
 
 
 def _list_columns(source: ListSource) -> dict[str, Any]:

@@ -74,3 +74,14 @@ async def test_an_admin_sees_the_operators_pages_from_anywhere(tmp_path: Path) -
         assert (await ask(made, "/status", **proxied)).status == 403
         known = {"cookie": cookie.partition(";")[0], **proxied}
         assert (await ask(made, "/status", **known)).status == 200
+
+
+async def test_who_logs_in_beside_the_public_address_gets_a_cookie_he_may_use(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path, []) as made:
+        login = {"username": "admin", "password": made.worker.first_password}
+        await made.worker.settings.change({"public_url": "https://tv.example.org/tv"})
+        at_home = await ask(made, "/api/v1/session", "POST", login)
+        assert "Path=/;" in at_home.headers["set-cookie"]
+        assert "Secure" not in at_home.headers["set-cookie"]

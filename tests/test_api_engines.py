@@ -151,7 +151,7 @@ async def test_a_channel_stays_where_the_other_engine_does_not_take_it(tmp_path:
                 catalogue[0].fault("error", text="failed to load content")
                 refusing_content = catalogue[0]
         await desk.ask("PATCH", await desk.engine_path(channel.engine), {"draining": True})
-        await until(lambda: desk.hub._drain.refused, "the other engine was asked")
+        await until(lambda: desk.hub._drain._stay, "the other engine was asked")
         assert refusing_content.counters.getstream_calls >= 1
         await viewer.more(SOME)
         now = desk.made.channel()

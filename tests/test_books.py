@@ -76,6 +76,15 @@ async def test_everything_is_written_once(desk: Desk) -> None:
     ]
 
 
+async def test_a_line_that_quotes_a_secret_is_told_and_kept_without_it(desk: Desk) -> None:
+    told: list[Activity] = []
+    desk.books.on_note = told.append
+    desk.books.note("import", text="list: http://h/get.php?username=ana&password=hunter2 failed")
+    await desk.books.write()
+    assert told == await desk.store.history()
+    assert "hunter2" not in told[0].text and told[0].text.endswith(" failed")
+
+
 async def test_what_could_not_be_written_comes_with_the_next(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

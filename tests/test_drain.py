@@ -79,14 +79,14 @@ async def test_one_that_no_other_engine_takes_is_left_in_peace_for_a_while() -> 
     await until(lambda: channel.moves)
     now = asyncio.get_running_loop().time()
     channel.moves[0].set_result(False)
-    await until(lambda: drain.refused == 1)
+    await until(lambda: len(drain._stay) == 1)
     drain.look(now + 59)
     await asyncio.sleep(0)
     assert len(channel.moves) == 1
     drain.look(now + 90)
     await until(lambda: len(channel.moves) == 2, "another try")
     drain.forget(cast(Any, channel))
-    assert drain.refused == 0
+    assert len(drain._stay) == 0
     await drain.close()
 
 
@@ -98,7 +98,7 @@ async def test_one_that_ended_while_it_moved_is_not_remembered() -> None:
     channel.running = False
     channel.moves[0].set_result(False)
     await until(lambda: drain._moving is not None and drain._moving.done())
-    assert drain.refused == 0
+    assert len(drain._stay) == 0
 
 
 async def test_without_room_elsewhere_nothing_moves() -> None:

@@ -391,6 +391,26 @@ async def test_a_stop_that_is_never_answered_is_given_up_after_some_tries(tmp_pa
         await asyncio.wait({watching})
 
 
+async def test_a_bug_at_one_engine_leaves_the_probes_of_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with simulated(2) as engines:
+        pool = pool_of(*(one.url for one in engines))
+        first, second = pool.engines
+
+        async def broken() -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Engine, "probe", lambda engine: broken())
+            watching = asyncio.create_task(pool.watch())
+            await until(lambda: caplog.text.count("a look at it failed") >= 2)
+        await until(lambda: first.state is second.state is EngineState.UP, "the next looks")
+        watching.cancel()
+        await asyncio.wait({watching})
+        await pool.close()
+
+
 async def test_the_end_of_the_pool_stops_what_is_still_open() -> None:
     async with on_air() as (simulator, pool, engine, content):
         await pool.start(engine, [by_id(content)])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rawstream import fetch_policy
 from rawstream.errors import UpstreamError
 from rawstream.fetch_policy import Allowed, FetchPolicy
 
@@ -272,6 +273,23 @@ async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.Monk
     answer.set()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, UpstreamError) for result in results)
+
+
+async def test_a_look_up_that_gets_no_thread_takes_nobodys_place(
+    names: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names("h.example", "203.0.113.5")
+    judge = FetchPolicy([], lambda: [])
+
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_more)
+        for _ in range(fetch_policy._LOOK_UPS_AT_ONCE):
+            with pytest.raises(UpstreamError, match="can't be looked up now"):
+                await judge.check("http://h.example/")
+    assert (await judge.check("http://h.example/")).addresses == ("203.0.113.5",)
 
 
 async def test_the_operator_may_name_the_networks_that_are_fetched_from() -> None:

@@ -154,7 +154,7 @@ async def test_a_closed_reader_asks_nothing_more(theatre: Theatre, reader: FilmR
     reader.close()
     theatre.engine.answers["/ace/stat"] = said({"response": {"peers": 4}, "error": None})
     asked = len(theatre.engine.asked(f"/ace/stat/{INFOHASH}/t"))
-    await asyncio.sleep(theatre.timeouts.engine_stat_interval_seconds * 3)
+    await until(lambda: reader._poller.done(), "the end of its questions")
     assert len(theatre.engine.asked(f"/ace/stat/{INFOHASH}/t")) == asked
     assert reader.stat.peers == 3
 

@@ -144,6 +144,18 @@ async def test_a_channel_is_shown_under_the_name_in_its_transport_file(tmp_path:
         assert contents[0].name.encode() in (await made.ask("/status")).body
 
 
+async def test_a_bug_in_what_channels_share_stops_no_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage(tmp_path) as made:
+        hub = made.worker.hub
+        with monkeypatch.context() as broken:
+            broken.setattr(hub, "_share", lambda: 1 // 0)
+            await until(lambda: "a look at all channels failed" in caplog.text)
+        hub._refusals.note_failed([ContentRef("content_id", ID)], "no peers", -1000.0)
+        await until(lambda: not hub._refusals._contents, "the next look")
+
+
 async def test_readiness_follows_the_engines(tmp_path: Path) -> None:
     async with stage(tmp_path, quick_contents()) as made:
         assert made.worker.hub.ready() == (True, "ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from pathlib import Path
@@ -57,6 +58,39 @@ async def test_a_list_that_needs_too_much_memory_fails_alone(store: Store, tmp_p
     assert (outcome.ok, outcome.noted) == (False, False)
     assert "MemoryError" in outcome.text or "status -" in outcome.text, outcome
     assert await store.lineup.channels() == []
+
+
+async def test_a_machine_that_starts_no_process_is_a_failure_like_others(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+    outcome = await import_in_child(Config(data=tmp_path), 1)
+    assert (outcome.ok, outcome.noted) == (False, False)
+    assert "too many open files" in outcome.text
+
+
+async def test_a_bug_in_one_turn_is_not_the_end_of_all(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    children = Children(store)
+    refresher = Refresher(
+        store, Config(data=tmp_path), run=children.run, clock=lambda: children.now
+    )
+    refresher.on_progress = lambda _progress: 1 // 0
+    watching = asyncio.create_task(refresher.watch())
+    try:
+        number = await add(store, "http://h/a")
+        refresher.wake()
+        await until(lambda: "a turn of the lists failed" in caplog.text)
+        refresher.on_progress = lambda _progress: None
+        refresher.wake()
+        await until(lambda: children.ran == [number], "the next turn")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_a_child_ends_with_whoever_started_it(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rawstream.guide_import import GuideReport
-from rawstream.list_views import report_of
+from rawstream.list_views import Brief, brief_of, report_of
 from rawstream.m3u import LineWarning
 from rawstream.playlist_import import ImportReport
 
@@ -44,3 +44,9 @@ def test_of_a_guide() -> None:
 )
 def test_one_that_nobody_can_read_is_none(kept: str) -> None:
     assert report_of(kept) is None
+    assert brief_of(kept) == Brief("", 0)
+
+
+def test_what_a_list_of_lists_shows_of_a_report() -> None:
+    assert brief_of(PLAYLIST.to_json()) == Brief(PLAYLIST.summary(), 7)
+    assert brief_of(GUIDE.to_json()) == Brief(GUIDE.summary(), 1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from door import Door
 
+from rawstream.config import Config
 from rawstream.http1 import Request
-from rawstream.logins import Login, login_of, parameters
+from rawstream.logins import Doorman, Login, login_of, parameters
 
 
 def test_query_and_form_are_one_and_the_query_wins_unless_it_is_empty() -> None:
@@ -43,3 +46,23 @@ async def test_what_a_login_by_token_is_told_of_itself_plays(door: Door) -> None
     again = (await door.api("username=tok3n&password=tok3n"))["user_info"]
     assert await door.play(f"/live/{again['username']}/{again['password']}/1.ts") == 0
     assert door.passwords.checks == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("tv.example.org", "https://tv.example.org/tv"),
+        ("tv.example.org:443", "https://tv.example.org/tv"),
+        ("tv.example.org:58055", "http://tv.example.org:58055"),
+        ("192.168.1.5:58055", "http://192.168.1.5:58055"),
+        ("nas", "http://nas:80"),
+    ],
+)
+def test_who_asks_at_another_address_than_the_public_one_is_where_he_is(
+    host: str, reached: str
+) -> None:
+    accounts: Any = None
+    doorman = Doorman(Config(public_url="https://tv.example.org/tv"), accounts)
+    request = Request("POST", "/api/v1/session", {"host": host})
+    assert doorman.base(request).url == "https://tv.example.org/tv"
+    assert doorman.reached(request).url == reached.removesuffix(":80")

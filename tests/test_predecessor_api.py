@@ -11,6 +11,7 @@ import pytest
 from stage import Stage, stage, until
 from test_api import ask
 
+from rawstream.errors import StateError
 from rawstream.records import Channel, ChannelSource
 
 
@@ -100,3 +101,17 @@ async def test_health_is_no_lie_while_no_engine_answers(
         await made.engine.stop()
         await until(lambda: not made.worker.hub.ready()[0], "the engine is seen to be down")
         assert await told(made, "/api/health") == {"status": "degraded"}
+
+
+async def test_a_database_that_can_not_be_read_is_no_bug_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def damaged(*_: Any) -> None:
+        raise StateError("db", "disk I/O error")
+
+    async with stage(tmp_path) as made:
+        cookie = await known(made)
+        with monkeypatch.context() as patched:
+            patched.setattr(made.worker.store.lineup, "categories", damaged)
+            answer = await ask(made, "/api/channels", cookie=cookie)
+        assert (answer.status, b"disk I/O error" in answer.body) == (503, True)

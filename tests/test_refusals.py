@@ -71,6 +71,15 @@ def test_a_player_sent_away_is_refused_that_content_for_a_while(refusals: Refusa
     refusals.check_player("10.0.0.9", "box", OTHER, 1.0)
 
 
+def test_who_is_sent_away_twice_has_lost_both(refusals: Refusals) -> None:
+    refusals.note_sent_away("10.0.0.9", "box", frozenset({BY_INFOHASH}), 0.0)
+    refusals.note_sent_away("10.0.0.9", "box", frozenset({OTHER}), 5.0)
+    for ref in (BY_INFOHASH, OTHER):
+        with pytest.raises(ChannelUnavailable, match="ended by the operator"):
+            refusals.check_player("10.0.0.9", "box", ref, 29.0)
+        refusals.check_player("10.0.0.9", "box", ref, 35.0)
+
+
 def test_what_is_remembered_is_bounded_and_forgotten_in_time(refusals: Refusals) -> None:
     for number in range(_CONTENTS + 5):
         refusals.note_failed([ContentRef("content_id", str(number))], "no peers", 0.0)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+from stage import until
+
+from rawstream import stats
 from rawstream.hub import Totals
 from rawstream.stats import POINTS, Stats
 
@@ -40,3 +46,21 @@ def test_an_hour_is_kept_and_no_more() -> None:
         counted.step(10, 0, 0)
     assert len(counted.stats.points) == POINTS
     assert counted.stats.points[-1].at - counted.stats.points[0].at == 10 * (POINTS - 1)
+
+
+async def test_a_bug_costs_one_point(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stats, "INTERVAL_SECONDS", 0)
+    counted = Counted()
+    totals, counted.totals = counted.totals, None  # type: ignore[assignment]
+    watching = asyncio.create_task(counted.stats.watch())
+    try:
+        await until(lambda: "a point of the last hour is missing" in caplog.text)
+        counted.totals = totals
+        await until(lambda: counted.stats._last is not None, "the next one")
+        counted.now += 10
+        await until(lambda: counted.stats.points)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -65,6 +65,22 @@ async def test_who_changes_one_thing_leaves_what_another_has_changed(store: Stor
     )
 
 
+async def test_categories_and_series_are_changed_by_two_at_once(store: Store) -> None:
+    news = await store.lineup.category_named("News")
+    await store.lineup.set_category(dataclasses.replace(news, name="Notizie"), before=news)
+    await store.lineup.set_category(dataclasses.replace(news, adult=True), before=news)
+    changed = dataclasses.replace(news, name="Notizie", adult=True)
+    assert await store.lineup.categories() == [changed]
+    names = await store.db.read("SELECT name FROM category_names")
+    assert [row["name"] for row in names] == ["News"], "lists still mean it"
+    show = await store.lineup.series_named("Show")
+    facts = FilmFacts("A plot")
+    await store.lineup.set_series(dataclasses.replace(show, facts=facts), before=show)
+    named = dataclasses.replace(show, name="The show")
+    await store.lineup.set_series(named, edited=["name"], before=show)
+    assert await store.lineup.series() == [dataclasses.replace(named, facts=facts)]
+
+
 async def test_films_share_the_ids_of_channels_and_are_in_no_guide(store: Store) -> None:
     series = await store.lineup.series_named("Show")
     assert await store.lineup.series_named("Show") == series
