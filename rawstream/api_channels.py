@@ -251,9 +251,16 @@ class Changed(Model):
 
 
 class Move(Model):
-    """Before which channel; null: to the end."""
+    """Before or behind which channel; before null: to the end."""
 
-    before_id: Id | None
+    before_id: Id | None = None
+    after_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _says_one_place(self) -> Move:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("takes before_id or after_id")
+        return self
 
 
 class ChannelOperations:
@@ -356,7 +363,7 @@ class ChannelOperations:
 
     async def move(self, call: Call) -> ChannelView:
         wanted: Move = call.body
-        if not await self._store.lineup.move(call.ids["id"], wanted.before_id):
+        if not await self._store.lineup.move(call.ids["id"], wanted.before_id, wanted.after_id):
             raise NotThere("channel on the line-up")
         await self._catalogue.look()
         return await self.read(call)

@@ -58,17 +58,18 @@ class LogoOperations:
         if channel is None:
             raise NotThere("channel")
         by_hand = "logo" in channel.edited
-        named_by = await self._url_of(None if by_hand else channel.playlist_id)
+        named_by = "" if by_hand else await self._url_of(channel.playlist_id)
         return await self._picture(call.request, channel.logo, named_by)
 
     async def cover(self, call: Call) -> Response:
         found = await self._store.lineup.cover_of(call.ids["id"])
         if found is None:
             raise NotThere("series")
-        cover, playlist_id = found
-        return await self._picture(call.request, cover, await self._url_of(playlist_id))
+        cover, by_hand, playlist_id = found
+        named_by = "" if by_hand else await self._url_of(playlist_id)
+        return await self._picture(call.request, cover, named_by)
 
-    async def _picture(self, request: Request, url: str, named_by: str) -> Response:
+    async def _picture(self, request: Request, url: str, named_by: str | None) -> Response:
         if "://" not in url:
             raise NotThere("logo")
         picture = await self._cache.get(url, named_by=named_by)
@@ -79,9 +80,13 @@ class LogoOperations:
             return Response(304, headers=headers)
         return Response(200, picture.content, picture.content_type, headers)
 
-    async def _url_of(self, playlist_id: int | None) -> str:
-        """The URL of the list that names a picture, '' where somebody of ours has set it."""
-        if playlist_id is None:
-            return ""
-        source = await self._store.lineup.list_source(playlist_id)
-        return source.url if source is not None and "://" in source.url else ""
+    async def _url_of(self, playlist_id: int | None) -> str | None:
+        """The URL of the list that names a picture, '' for a file of ours, None for a list that is
+        no more.
+        """
+        source = None
+        if playlist_id is not None:
+            source = await self._store.lineup.list_source(playlist_id)
+        if source is None:
+            return None
+        return source.url if "://" in source.url else ""

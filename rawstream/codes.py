@@ -91,6 +91,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "series_needed": "an episode is of a series: give its name",
     "source_shape": "takes a link, or kind and value",
     "bulk_where": "takes ids or a filter",
+    "move_where": "takes before_id or after_id",
     "bulk_what": "takes change and renumber, or delete",
     "mapping_what": "takes a guide_id, or auto",
     "films_no_guide": "films are in no guide",

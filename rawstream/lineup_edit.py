@@ -90,7 +90,9 @@ async def add_channel(store: Store, edit: ChannelEdit) -> int:
         raise ConfigError("name", "a channel has one")
     position = await store.lineup.next_position()
     channel = await _edited(store, Channel(0, "", position=position), edit)
-    return await store.lineup.add_channel(channel)
+    # whose word a logo is decides where it may be fetched from
+    edited = frozenset({"logo"}) if channel.logo else frozenset()
+    return await store.lineup.add_channel(dataclasses.replace(channel, edited=edited))
 
 
 async def change_channel(store: Store, channel: Channel, edit: ChannelEdit) -> None:

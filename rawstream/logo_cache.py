@@ -71,9 +71,10 @@ class LogoCache:
         self._running: dict[str, asyncio.Task[Picture | None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def get(self, url: str, *, named_by: str = "") -> Picture | None:
-        """The picture of a URL; None: it gives none. `named_by`: the URL of the list that names it;
-        one from a public address must not lead into private networks.
+    async def get(self, url: str, *, named_by: str | None = "") -> Picture | None:
+        """The picture of a URL; None: it gives none. `named_by`: the URL of the list that names it,
+        '' for somebody of ours, None where nobody knows any more; what comes from a public address,
+        or may have, must not lead into private networks.
         """
         path = self._folder / hashlib.sha256(url.encode()).hexdigest()[:40]
         kept = await asyncio.to_thread(_read, path, self._clock())
@@ -90,10 +91,12 @@ class LogoCache:
         # who gives up waiting takes nothing from the others who wait for the same
         return await asyncio.shield(task) or old
 
-    async def _fetch(self, url: str, path: Path, named_by: str) -> Picture | None:
+    async def _fetch(self, url: str, path: Path, named_by: str | None) -> Picture | None:
         async with self._slots:
             try:
-                public = bool(named_by) and (await self._policy.check(named_by)).public
+                public = named_by is None or (
+                    bool(named_by) and (await self._policy.check(named_by)).public
+                )
                 found = await fetch(
                     url,
                     policy=self._policy,

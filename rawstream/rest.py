@@ -404,7 +404,8 @@ def _edit(operation: Operation, call: Call, before: Any, result: Any) -> Edit | 
     credential = call.operator.credential
     if credential.kind == "token":
         details.append(f"by the token {credential.name}")
-    text = f"{' '.join(words)}: {operation.summary[0].lower()}{operation.summary[1:]}"
+    # no colon: what stands behind "user:" or "token:" is taken for a secret
+    text = f"{' '.join(words)} · {operation.summary[0].lower()}{operation.summary[1:]}"
     if details:
         text += f" ({', '.join(details)})"
     about = str(number) if operation.path.startswith("/channels/{id}") else ""

@@ -123,10 +123,10 @@ def _sort_into(connection: sqlite3.Connection, ids: Sequence[int], edit: BulkEdi
     )
 
 
-def move(work: Work, channel_id: int, before_id: int | None) -> bool:
-    """Put a channel before another one, or last. As few others as can be are moved with it, and no
-    import moves any of these again. False: the channel is not on the line-up. Raises ConfigError:
-    the other one is not.
+def move(work: Work, channel_id: int, before_id: int | None, after_id: int | None = None) -> bool:
+    """Put a channel before or behind another one, or last. As few others as can be are moved with
+    it, and no import moves any of these again. False: the channel is not on the line-up. Raises
+    ConfigError: the other one is not.
     """
     connection = work.connection
     rows = connection.execute(f"{_ON_THE_LINE_UP} ORDER BY position, id")
@@ -134,10 +134,15 @@ def move(work: Work, channel_id: int, before_id: int | None) -> bool:
     ranks = {one.id: rank for rank, one in enumerate(places)}
     if channel_id not in ranks:
         return False
-    if before_id is not None and before_id not in ranks:
-        raise ConfigError("before_id", "there is no such channel on the line-up")
+    for field, other in (("before_id", before_id), ("after_id", after_id)):
+        if other is not None and other not in ranks:
+            raise ConfigError(field, "there is no such channel on the line-up")
     stood = ranks[channel_id]
-    at = len(places) if before_id is None else ranks[before_id]
+    at = len(places)
+    if before_id is not None:
+        at = ranks[before_id]
+    elif after_id is not None:
+        at = ranks[after_id] + 1
     if at in (stood, stood + 1):
         return True
     del places[stood]

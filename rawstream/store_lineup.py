@@ -189,9 +189,11 @@ class LineupStore:
         """Many channels, in one transaction; returns how many. Raises ConfigError."""
         return await self._db.work(lambda work: edit_many(work, which, edit))
 
-    async def move(self, channel_id: int, before_id: int | None) -> bool:
-        """Put a channel before another one, or last; see `store_edits`."""
-        return await self._db.work(lambda work: move(work, channel_id, before_id))
+    async def move(
+        self, channel_id: int, before_id: int | None, after_id: int | None = None
+    ) -> bool:
+        """Put a channel before or behind another one, or last; see `store_edits`."""
+        return await self._db.work(lambda work: move(work, channel_id, before_id, after_id))
 
     # -- series --
 
@@ -199,17 +201,17 @@ class LineupStore:
         """All there are, also those that have no episode now."""
         return [series_of(row) for row in await self._db.read("SELECT * FROM series ORDER BY id")]
 
-    async def cover_of(self, series_id: int) -> tuple[str, int | None] | None:
-        """A series' cover and the list that names it, None for one that was set by hand; None
-        without such a series.
+    async def cover_of(self, series_id: int) -> tuple[str, bool, int | None] | None:
+        """A series' cover, whether it was set by hand, and the list that brought the series, as
+        long as there is that; None without such a series.
         """
         rows = await self._db.read(
             "SELECT cover, playlist_id, edited FROM series WHERE id = ?", (series_id,)
         )
         if not rows:
             return None
-        by_hand = "cover" in rows[0]["edited"].split()
-        return rows[0]["cover"], None if by_hand else rows[0]["playlist_id"]
+        row = rows[0]
+        return row["cover"], "cover" in row["edited"].split(), row["playlist_id"]
 
     async def series_named(self, name: str) -> Series:
         """A series of that name, the oldest of several; made if there is none."""

@@ -48,9 +48,9 @@ def player_command(name: str, *arguments: str) -> Sequence[str]:
 
 
 # its null device goes by the clock: on a busy machine mpv itself may feed it too late
-_LATE: Final = "Audio device underrun detected."
+_LATE: Final = ("Audio device underrun detected.", "[ao/null] underrun during draining")
 
 
 def complaints_of_mpv(*said: str) -> list[str]:
     """The lines of what mpv says when only warnings are shown."""
-    return [line for line in "".join(said).splitlines() if line.strip() and line != _LATE]
+    return [line for line in "".join(said).splitlines() if line.strip() and line not in _LATE]

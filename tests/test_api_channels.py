@@ -164,7 +164,10 @@ async def test_a_channel_is_dragged(lineup: LineUp) -> None:
     assert moved["edited"] == ["position"] and lineup.shown == ["C3", "C1", "C2"]
     await lineup.ask("POST", "/channels/3/move", {"before_id": None})
     assert lineup.shown == ["C1", "C2", "C3"]
-    await lineup.ask("POST", "/channels/3/move", {}, status=422)
+    await lineup.ask("POST", "/channels/3/move", {"after_id": 1})
+    assert lineup.shown == ["C1", "C3", "C2"]
+    for body in ({}, {"before_id": 1, "after_id": 2}, {"after_id": 9}):
+        await lineup.ask("POST", "/channels/3/move", body, status=422)
     await lineup.ask("POST", "/channels/3/move", {"before_id": 9}, status=422)
     await lineup.ask("POST", "/channels/9/move", {"before_id": 1}, status=404)
 

@@ -49,17 +49,17 @@ async def test_who_edits_what_is_in_the_history_and_no_secret(tmp_path: Path) ->
         found = await desk.ask("GET", "/history?kind=edit")
         told = [(one["channel"], one["text"]) for one in reversed(found["items"])]
         assert told == [
-            (f"{number} La 1", f"channels {number} La 1: change a channel (number)"),
-            (f"{number} La 1", f"guide {number} La 1: decide which guide it has (guide_id)"),
-            (str(number), f"channels {number} La 1: remove a channel"),
-            ("", f"tokens {made['id']} ci: make a token for a script (name)"),
-            ("", "accounts 2 ana: make an account (username, password, by the token ci)"),
-            ("", "lists 1: read a playlist or a guide from now on (kind, url, enabled)"),
-            ("", "settings: change settings without a restart (public_url)"),
-            ("", "channels: change many at once (0 changed, ids, delete)"),
+            (f"{number} La 1", f"channels {number} La 1 · change a channel (number)"),
+            (f"{number} La 1", f"guide {number} La 1 · decide which guide it has (guide_id)"),
+            (str(number), f"channels {number} La 1 · remove a channel"),
+            ("", f"tokens {made['id']} ci · make a token for a script (name)"),
+            ("", "accounts 2 ana · make an account (username, password, by the token ci)"),
+            ("", "lists 1 · read a playlist or a guide from now on (kind, url, enabled)"),
+            ("", "settings · change settings without a restart (public_url)"),
+            ("", "channels · change many at once (0 changed, ids, delete)"),
             (
                 "",
-                f"engines 1 {engine['url']}: drain it, use it again, change its capacity"
+                f"engines 1 {engine['url']} · drain it, use it again, change its capacity"
                 " (draining)",
             ),
         ]

@@ -11,10 +11,11 @@ from web import site
 from rawstream.api_logos import LogoOperations
 from rawstream.demo import logo
 from rawstream.fetch_policy import FetchPolicy
+from rawstream.lineup_edit import ChannelEdit, add_channel, change_channel
 from rawstream.list_entries import read_list
 from rawstream.logo_cache import LogoCache
 from rawstream.playlist_import import import_playlist
-from rawstream.records import Channel, ListSource
+from rawstream.records import ListSource
 
 
 async def test_a_series_cover_comes_from_us(desk: Desk, tmp_path: Path) -> None:
@@ -25,7 +26,9 @@ async def test_a_series_cover_comes_from_us(desk: Desk, tmp_path: Path) -> None:
     bare = await lineup.series_named("Bare")
     async with site() as web:
         web.documents = {"/one.png": logo(1)}
-        await lineup.set_series(dataclasses.replace(series, cover=f"{web.base}/one.png"))
+        await lineup.set_series(
+            dataclasses.replace(series, cover=f"{web.base}/one.png"), edited=["cover"]
+        )
         answer = await desk.answer("GET", f"/series/{series.id}/cover")
         assert (answer.status, answer.body, answer.content_type) == (200, logo(1), "image/png")
         for number in (bare.id, 99):
@@ -56,13 +59,37 @@ async def test_a_cover_is_judged_by_the_list_that_names_it(desk: Desk, tmp_path:
     assert asked == [("http://nas/c.png", "")], "an operator may name a picture at home"
 
 
+async def test_a_logo_of_a_list_that_is_no_more_leads_nowhere_private(
+    desk: Desk, tmp_path: Path
+) -> None:
+    cache = LogoCache(tmp_path, FetchPolicy((), lambda: ()))
+    desk.open(LogoOperations(desk.store, cache).table())
+    lineup = desk.store.lineup
+    async with site() as web:
+        web.documents = {"/one.png": logo(1)}
+        number = await lineup.add_list(ListSource(0, "playlist", "https://public.example/l.m3u"))
+        source = await lineup.list_source(number)
+        assert source is not None
+        rows = f'#EXTM3U\n#EXTINF:-1 tvg-logo="{web.base}/one.png",One\nacestream://{"0" * 40}\n'
+        await import_playlist(desk.store, source, *read_list([rows.encode()]))
+        (channel,) = await lineup.channels()
+        await desk.ask("GET", f"/channels/{channel.id}/logo", status=404)
+        await lineup.delete_list(number)
+        await desk.ask("GET", f"/channels/{channel.id}/logo", status=404)
+        (channel,) = await lineup.channels()
+        await change_channel(desk.store, channel, ChannelEdit(logo=f"{web.base}/one.png"))
+        cache = LogoCache(tmp_path / "new", FetchPolicy((), lambda: ()))
+        desk.open(LogoOperations(desk.store, cache).table())  # which remembers no failure
+        assert (await desk.answer("GET", f"/channels/{channel.id}/logo")).status == 200
+
+
 async def test_a_channels_logo_comes_from_us(desk: Desk, tmp_path: Path) -> None:
     cache = LogoCache(tmp_path, FetchPolicy((), lambda: ()))
     desk.open(LogoOperations(desk.store, cache).table())
     async with site() as web:
         web.documents = {"/one.png": logo(1)}
         logos = (f"{web.base}/one.png", "/logos/mine.png", "", f"{web.base}/gone.png")
-        ids = [await desk.store.lineup.add_channel(Channel(0, "x", logo=one)) for one in logos]
+        ids = [await add_channel(desk.store, ChannelEdit(name="x", logo=one)) for one in logos]
         answer = await desk.answer("GET", f"/channels/{ids[0]}/logo?of=one")
         assert (answer.status, answer.body, answer.content_type) == (200, logo(1), "image/png")
         headers = dict(answer.headers)

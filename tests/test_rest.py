@@ -196,7 +196,7 @@ async def test_an_edit_leaves_a_line_without_values(desk: Desk, shelf: Shelf) ->
     change = {"size": 5, "secret": "hunter2", "inner": {"q": "hunter2"}}
     await desk.ask("PATCH", "/things/1", change)
     assert desk.edits.pop() == Edit(
-        "boss", "", "127.0.0.1", "t 1 one: change (size, secret, inner.q)"
+        "boss", "", "127.0.0.1", "t 1 one · change (size, secret, inner.q)"
     )
     await desk.ask("PATCH", "/things/1", {"size": 5})
     assert desk.edits == [], "it was so before"
@@ -206,7 +206,7 @@ async def test_an_edit_leaves_a_line_without_values(desk: Desk, shelf: Shelf) ->
     assert desk.edits == []
     await desk.ask("DELETE", "/things/1", status=204)
     await desk.ask("POST", "/clear")
-    assert [one.text for one in desk.edits] == ["t 1 one: remove", "t: clear all (1 changed)"]
+    assert [one.text for one in desk.edits] == ["t 1 one · remove", "t · clear all (1 changed)"]
 
 
 async def test_what_changes_nothing_leaves_no_line(desk: Desk, shelf: Shelf) -> None:

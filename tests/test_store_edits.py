@@ -46,7 +46,13 @@ async def test_a_channel_is_put_before_another_and_moves_no_more_than_it_must(
     assert await by_hand(store, "position") == {5, 2, 4}
     assert await store.lineup.move(4, None)
     assert await order(store) == [1, 5, 2, 3, 4]
+    assert await store.lineup.move(1, None, 2)
+    assert await order(store) == [5, 2, 1, 3, 4]
+    assert await store.lineup.move(5, None, 4)
+    assert await order(store) == [2, 1, 3, 4, 5]
     assert not await store.lineup.move(99, 1)
+    with pytest.raises(ConfigError, match="after_id"):
+        await store.lineup.move(1, None, 99)
     with pytest.raises(ConfigError, match="before_id"):
         await store.lineup.move(1, 99)
 

@@ -101,6 +101,7 @@ export function useGet(path, query = {}) {
 }
 
 const CHUNK = 200;
+const AGAIN_MS = 3000;
 
 /** A long list, of which only the parts that are looked at are asked for: `total`, `at(index)`,
  *  `need(from, to)`, `replace(index, item)` where it stands there still, `reload()`. */
@@ -122,6 +123,7 @@ export function useChunks(path, query) {
       into.error = null;
     } catch (error) {
       into.error = error;
+      setTimeout(() => into.chunks.delete(number), AGAIN_MS); // asked for again when it is looked at
     }
     into.loaded = true;
     if (kept.current === into) redraw((count) => count + 1);

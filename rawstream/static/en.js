@@ -499,6 +499,7 @@ export default {
   "code.body_broken": "The body is no JSON: {why}",
   "code.body_kind": "The body is to be JSON (Content-Type: application/json)",
   "code.broke_off": "The transfer broke off",
+  "code.move_where": "Takes before_id or after_id",
   "code.bulk_what": "Takes change and renumber, or delete",
   "code.bulk_where": "Takes ids or a filter",
   "code.by_operator": "The operator wanted it so",

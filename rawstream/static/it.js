@@ -499,6 +499,7 @@ export default {
   "code.body_broken": "Il corpo non è JSON: {why}",
   "code.body_kind": "Il corpo dev'essere JSON (Content-Type: application/json)",
   "code.broke_off": "Il trasferimento si è interrotto",
+  "code.move_where": "Serve before_id oppure after_id",
   "code.bulk_what": "Serve un cambiamento e una numerazione, oppure l'eliminazione",
   "code.bulk_where": "Servono i canali o un filtro",
   "code.by_operator": "L'ha voluto l'operatore",

@@ -307,8 +307,11 @@ function LineUp({ who }) {
   const held = useRef(null); // what was moved: its handle gets the focus back where it then stands
   const move = async (from, to) => {
     const channel = list.at(from);
-    const before = to < list.total ? list.at(to) ?? (await get("channels", { ...filter, offset: to, limit: 1 })).items[0] : null;
-    const moved = await attempt(() => post(`channels/${channel.id}/move`, { before_id: before?.id ?? null }), t("channels.moved", { name: channel.name }));
+    // of a part of the line-up the last place is behind its last channel, not behind all there are
+    const next = Math.min(to, list.total - 1);
+    const other = list.at(next) ?? (await get("channels", { ...filter, offset: next, limit: 1 })).items[0];
+    const place = to < list.total ? { before_id: other?.id } : { after_id: other?.id };
+    const moved = await attempt(() => post(`channels/${channel.id}/move`, place), t("channels.moved", { name: channel.name }));
     if (moved === undefined) return;
     held.current = { id: channel.id, index: to > from ? to - 1 : to };
     list.reload();
