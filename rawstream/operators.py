@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -66,10 +65,8 @@ class Operators:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self._good(secret.strip(), "token")
-        secret = _cookie(request)
-        if not secret:
-            return None
-        operator = self._good(secret, "session")
+        found = (self._good(secret, "session") for secret in _cookies(request))
+        operator = next((one for one in found if one is not None), None)
         if operator is not None and request.method not in _SAFE and is_foreign(request):
             raise ViewerError(403, FOREIGN)
         return operator
@@ -197,16 +194,16 @@ def session_cookie(secret: str, *, path: str, secure: bool) -> str:
     return f"{text}; Secure" if secure else text
 
 
-def _cookie(request: Request) -> str:
-    text = request.headers.get("cookie", "")
-    if COOKIE not in text:
-        return ""
-    jar = SimpleCookie()
-    try:
-        jar.load(text)
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
+def _cookies(request: Request) -> Iterator[str]:
+    """What it shows under our name: of another path's or port's server there may be one more.
+
+    Cookies know no ports, so those of all other programs on this host come along, in whatever form
+    a browser takes (RFC 6265 §5.4), which is more than `http.cookies` reads.
+    """
+    for pair in request.headers.get("cookie", "").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE and value:
+            yield value
 
 
 def is_foreign(request: Request) -> bool:
@@ -217,7 +214,10 @@ def is_foreign(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return False
-    host = urlsplit(origin).netloc
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:  # no browser says that
+        return True
     proxied = request.headers.get("x-forwarded-host", "").partition(",")[0].strip()
     ours = {request.headers.get("host", ""), proxied} - {""}
     return host not in ours

@@ -27,6 +27,19 @@ async def test_a_session_is_known_until_it_ends(desk: Desk) -> None:
     assert desk.operators.of(asked) is None
 
 
+@pytest.mark.parametrize(
+    "others",
+    ['{"a":1}=x; y={"b":2};', "flag;", 'x="open;', "f[o]o=1;", "x=é;", "path=/;", f"{COOKIE}=old;"],
+)
+@pytest.mark.parametrize("before", [True, False])
+async def test_cookies_of_other_programs_on_this_host_are_in_no_way(
+    desk: Desk, others: str, *, before: bool
+) -> None:
+    ours = f"{COOKIE}={desk.secret}"
+    text = f"{others} {ours}" if before else f"{ours}; {others}"
+    assert desk.operators.of(request(cookie=text)) is not None
+
+
 @pytest.mark.parametrize("cookie", ["", "a=b", f"{COOKIE}=", f"{COOKIE}=guess", f"{COOKIE}", ";;="])
 async def test_nobody_is_known_by_anything_else(desk: Desk, cookie: str) -> None:
     assert desk.operators.of(request(cookie=cookie)) is None
@@ -88,6 +101,7 @@ async def test_only_admins_log_in_and_not_with_a_players_token(desk: Desk) -> No
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://tv:58056"},
+        {"origin": "http://["},
     ],
 )
 async def test_another_sites_page_changes_nothing(desk: Desk, headers: dict[str, str]) -> None:
