@@ -70,7 +70,7 @@ class Merge(Model):
 class Order(Model):
     """Which come first, in this order; the others follow as they stood."""
 
-    ids: list[Id] = Field(max_length=10_000)
+    ids: list[Id] = Field(max_length=10_000, fail_fast=True)
 
 
 class SeriesView(Model):

@@ -229,7 +229,7 @@ class Bulk(Model):
         }
     )
 
-    ids: list[Id] | None = Field(default=None, max_length=100_000)
+    ids: Annotated[list[Id], Field(max_length=100_000, fail_fast=True)] | None = None
     filter: ChannelWanted | None = None
     change: BulkChange | None = None
     renumber: Renumber | None = None

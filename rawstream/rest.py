@@ -38,6 +38,8 @@ PREFIX: Final = "/api/v1"
 _NO_STORE: Headers = (("Cache-Control", "no-store"),)
 _TAG: Final = re.compile(r'(?:W/)?"[^"\x00-\x20\x7f]*"')  # RFC 9110 §8.8.3
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
+_FAULTS_READ: Final = 1000  # of one request; to put a hundred thousand into words blocks the loop
+_FAULTS_TOLD: Final = 100
 Item = TypeVar("Item")
 
 
@@ -337,12 +339,14 @@ def _read(model: type[BaseModel], given: Any) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
+        if error.error_count() > _FAULTS_READ:
+            raise Failed(422, f"there are {error.error_count()} faults in it") from None
         found = [
             FieldProblem.of(_dotted(one), _sentence(one))
             for one in error.errors(include_url=False, include_context=False)
         ]
         first = f"{found[0].field}: {found[0].problem}" if found[0].field else found[0].problem
-        raise Failed(422, first, found) from None
+        raise Failed(422, first, found[:_FAULTS_TOLD]) from None
 
 
 def _dotted(error: ErrorDetails) -> str:

@@ -150,6 +150,14 @@ async def test_what_is_wrong_is_named(
     assert [one["field"] for one in told["errors"]] == ([] if field is None else [field])
 
 
+async def test_of_very_many_faults_some_are_named_then_none(desk: Desk, shelf: Shelf) -> None:
+    for faults, named in ((100, 100), (500, 100), (2000, 0)):
+        body = {"size": 1, **{f"colour{n}": 1 for n in range(faults)}}
+        told = await desk.ask("PATCH", "/things/1", body, status=422)
+        assert len(told["errors"]) == named
+        assert named or "2000 faults" in told["detail"]
+
+
 async def test_a_body_that_does_not_say_it_is_json_is_not_read(desk: Desk, shelf: Shelf) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert (await desk.answer("PATCH", "/things/1", b"size=1", headers=headers)).status == 415
