@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 import aiosqlite
 
-from rawstream.errors import StateError
+from rawstream.errors import ClashError, StateError
 
 # at level debug it writes down every statement with its values: tokens, addresses with passwords
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
@@ -333,7 +333,8 @@ class Database:
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction: committed at the end of the block, undone when it raises.
 
-        Raises StateError for a full disk, a constraint, a writer elsewhere that takes too long.
+        Raises StateError for a full disk, a writer elsewhere that takes too long; ClashError for a
+        constraint.
         """
         async with self._writing:
             transaction = Transaction(self._writer)
@@ -345,7 +346,7 @@ class Database:
                 await self._writer.commit()
             except sqlite3.DatabaseError as error:
                 await self._undo()
-                raise StateError(str(self.path), str(error)) from error
+                raise _trouble(self.path, error) from error
             except BaseException:
                 await self._undo()
                 raise
@@ -448,7 +449,12 @@ def _transact(path: Path, work: Callable[[Work], _Result]) -> _Result:
             connection.execute("COMMIT")
             return result
     except sqlite3.DatabaseError as error:
-        raise StateError(str(path), str(error)) from error
+        raise _trouble(path, error) from error
+
+
+def _trouble(path: Path, error: sqlite3.DatabaseError) -> StateError:
+    kind = ClashError if isinstance(error, sqlite3.IntegrityError) else StateError
+    return kind(str(path), str(error))
 
 
 def _look(path: Path, look: Callable[[sqlite3.Connection], _Result]) -> _Result:

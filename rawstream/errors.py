@@ -9,6 +9,7 @@
     |   +-- UpstreamTimeout      it did not answer within the phase's time
     |   +-- EngineError          the engine answered, and the answer was a refusal, in its own words
     +-- StateError           what we keep on disk can't be read or written
+        +-- ClashError           what is to be kept does not fit what is kept by now
 
 Fields first, text in `__str__`. Our own bugs are not in this tree.
 This module imports nothing of ours and must stay so.
@@ -107,3 +108,7 @@ class StateError(RawstreamError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class ClashError(StateError):
+    """What somebody wanted kept needs what is gone meanwhile, or a place that is taken by now."""

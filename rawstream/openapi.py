@@ -124,6 +124,8 @@ def _failures(operation: Operation) -> list[int]:
     statuses = {403, 503, *operation.errors}
     if not operation.open:
         statuses.add(401)
+    if operation.method != "GET":
+        statuses.add(409)  # two at once
     if operation.names:
         statuses.add(404)
     if operation.query is not None:

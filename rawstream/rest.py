@@ -9,6 +9,7 @@ The same table makes the OpenAPI document (`openapi`), so that it can't say anyt
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from pydantic_core import ErrorDetails
 from rawstream.codes import told
 from rawstream.connection import Exchange
 from rawstream.errors import (
+    ClashError,
     ConfigError,
     FormatError,
     StateError,
@@ -216,6 +218,7 @@ class Resource:
     path: str
     operations: dict[str, Operation] = field(default_factory=dict)
     note: Callable[[Edit], None] = lambda _edit: None
+    edits: asyncio.Lock = field(default_factory=asyncio.Lock)  # of what may have changed meanwhile
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -253,15 +256,21 @@ class Resource:
             return problem(422, str(error))
         except UpstreamError as error:
             return problem(502, str(error))
+        except ClashError:
+            return problem(409, "something else has changed meanwhile; read it again")
         except StateError as error:
             return problem(503, str(error))
 
     async def _perform(self, operation: Operation, call: Call) -> Response | None:
-        before = None
-        if operation.current is not None:
+        if operation.current is None:
+            return self._done(operation, call, None, await operation.handler(call))
+        async with self.edits:  # between the look at it and the edit nobody else has his turn
             before = await operation.current(call)
             _check_match(operation, call.request, before)
-        result = await operation.handler(call)
+            result = await operation.handler(call)
+        return self._done(operation, call, before, result)
+
+    def _done(self, operation: Operation, call: Call, before: Any, result: Any) -> Response | None:
         if operation.noted and operation.method != "GET":
             edit = _edit(operation, call, before, result)
             if edit is not None:
@@ -278,9 +287,10 @@ def resources(
 ) -> list[Resource]:
     """The operations by path, in the order of the table. `note`: told of each edit."""
     found: dict[str, Resource] = {}
+    edits = asyncio.Lock()
     for operation in operations:
         path = PREFIX + operation.path
-        resource = found.setdefault(path, Resource(path, note=note))
+        resource = found.setdefault(path, Resource(path, note=note, edits=edits))
         assert operation.method not in resource.operations, f"{operation.method} {path} twice"
         resource.operations[operation.method] = operation
     return list(found.values())

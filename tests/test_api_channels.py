@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -76,6 +77,22 @@ async def test_an_edit_of_what_has_changed_meanwhile_is_not_done(lineup: LineUp)
     assert lineup.shown == ["Uno"]
     newer = dict(after.headers)["ETag"]
     await lineup.ask("DELETE", "/channels/1", status=204, headers={"if-match": newer})
+
+
+async def test_of_edits_of_the_same_thing_at_once_one_is_done(lineup: LineUp) -> None:
+    await lineup.store.lineup.add_channel(Channel(1, "One"))
+    mine = {"if-match": dict((await lineup.desk.answer("GET", "/channels/1")).headers)["ETag"]}
+    answers = await asyncio.gather(
+        lineup.desk.answer(
+            "PUT", "/channels/1/sources", {"sources": [{"link": HEX}]}, headers=mine
+        ),
+        *(
+            lineup.desk.answer("PATCH", "/channels/1", {"name": name}, headers=mine)
+            for name in ("Uno", "Due", "Tre")
+        ),
+        lineup.desk.answer("DELETE", "/channels/1", headers=mine),
+    )
+    assert sorted(one.status for one in answers) in ([200, *[412] * 4], [204, *[404] * 4])
 
 
 @pytest.mark.parametrize(

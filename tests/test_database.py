@@ -28,7 +28,7 @@ from rawstream.database import (
     read_only,
     restore,
 )
-from rawstream.errors import StateError
+from rawstream.errors import ClashError, StateError
 from rawstream.records import Channel, ChannelSource
 from rawstream.store import Store
 
@@ -269,8 +269,11 @@ async def test_work_in_a_thread_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert await db.work(lambda work: note(work, "kept")) == "kept"
     with pytest.raises(ZeroDivisionError):
         await db.work(fail)
-    with pytest.raises(StateError):
+    with pytest.raises(ClashError):
         await db.work(lambda work: note(work, "kept"))
+    with pytest.raises(ClashError):
+        async with db.write() as transaction:
+            await transaction.execute("INSERT INTO settings VALUES ('kept', 'b')")
     assert [row["name"] for row in await db.read("SELECT name FROM settings")] == ["kept"]
     assert await db.kinds() == {"settings": 1}
     await db.close()

@@ -9,7 +9,14 @@ import pytest
 from operators import Desk
 from pydantic import Field
 
-from rawstream.errors import ConfigError, FormatError, StateError, UpstreamError, ViewerError
+from rawstream.errors import (
+    ClashError,
+    ConfigError,
+    FormatError,
+    StateError,
+    UpstreamError,
+    ViewerError,
+)
 from rawstream.http1 import Response
 from rawstream.rest import Call, Edit, Failed, Model, NotThere, Operation, Page, PageQuery, Raw
 
@@ -236,6 +243,7 @@ async def test_a_raw_answer_is_the_handlers(desk: Desk, shelf: Shelf) -> None:
         (FormatError("playlist", "is none"), 422),
         (UpstreamError("head", "http://x", "answered 500"), 502),
         (StateError("db", "disk full"), 503),
+        (ClashError("db", "UNIQUE constraint failed: lists.url"), 409),
         (ViewerError(503, "too many", retry_after=2), 503),
     ],
 )
@@ -245,6 +253,7 @@ async def test_every_failure_of_ours_has_its_status(
     shelf.failure = failure
     answer = await desk.answer("GET", "/things")
     assert (answer.status, answer.content_type) == (status, "application/problem+json")
+    assert b"constraint" not in answer.body
     if isinstance(failure, ViewerError):
         assert dict(answer.headers)["Retry-After"] == "2"
 
