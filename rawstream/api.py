@@ -14,7 +14,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from rawstream.connection import Exchange
-from rawstream.errors import ViewerError
+from rawstream.errors import StateError, ViewerError
 from rawstream.http1 import Headers, Request, Response
 from rawstream.logins import Doorman
 from rawstream.openapi import document
@@ -139,10 +139,15 @@ class ApiEndpoints:
                 )
         except ViewerError as error:
             return problem_of(error)
+        except StateError as error:  # a session that is not kept would be lost at once
+            return problem(503, str(error))
         return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, secret))))
 
     async def _log_out(self, request: Request, operator: Operator) -> Response:
-        await self._operators.log_out(operator)
+        try:
+            await self._operators.log_out(operator)
+        except StateError as error:
+            return problem(503, str(error))
         return Response(204, headers=(*_NO_STORE, ("Set-Cookie", self._cookie(request, ""))))
 
     def _cookie(self, request: Request, secret: str) -> str:

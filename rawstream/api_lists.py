@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from rawstream.config import Config
 from rawstream.engine_client import shown_url
-from rawstream.errors import ConfigError
+from rawstream.errors import ConfigError, StateError
 from rawstream.importer import ListProgress, Refresher
 from rawstream.lineup import due_at, release, remove_list, undo_import, usual_interval
 from rawstream.list_views import (
@@ -247,11 +247,12 @@ class ListOperations:
 
     async def result(self, call: Call) -> ListResult:
         source = await self._found(call)
+        error = self._refresher.error_of(source)
         return ListResult(
             refreshed_at=source.refreshed_at,
             succeeded_at=source.succeeded_at,
-            last_error=redacted(source.last_error),
-            last_error_coded=Coded.said(redacted(source.last_error)),
+            last_error=redacted(error),
+            last_error_coded=Coded.said(redacted(error)),
             report=report_of(source.last_result),
         )
 
@@ -326,7 +327,11 @@ class ListOperations:
         if wanted.text is not None:
             number = await self._begin()
             body = wanted.text.encode("utf-8", "replace")
-            await asyncio.to_thread(self._uploads.add, number, 0, body)
+            try:
+                await asyncio.to_thread(self._uploads.add, number, 0, body)
+            except StateError:
+                await asyncio.to_thread(self._uploads.drop, number)
+                raise
         if number is None:
             return None
         path = await asyncio.to_thread(self._uploads.path, number)
@@ -336,6 +341,7 @@ class ListOperations:
 
     def _view(self, source: ListSource, undoable: Collection[int]) -> ListView:
         progress = self._refresher.progress_of(source.id)
+        error = self._refresher.error_of(source)
         brief = brief_of(source.last_result)
         due = due_at(source, 1, time.time())
         uploaded = self._uploads.number_of(source.url) is not None
@@ -344,11 +350,11 @@ class ListOperations:
             **kept,
             shown_url=_UPLOADED if uploaded else _shown(source.url),
             uploaded=uploaded,
-            state=_state(source, progress),
+            state=_state(source, error, progress),
             progress=None if progress is None else _progress(progress),
             next_at=None if due is None else math.ceil(max(due, time.time())),
-            last_error=redacted(source.last_error),
-            last_error_coded=Coded.said(redacted(source.last_error)),
+            last_error=redacted(error),
+            last_error_coded=Coded.said(redacted(error)),
             **brief._asdict(),
             can_undo=source.id in undoable,
         )
@@ -366,14 +372,14 @@ _SHOWN: Final = (
 _SET: Final = tuple(name for name in ListSettings.model_fields if name not in ("url", "uploaded"))
 
 
-def _state(source: ListSource, progress: ListProgress | None) -> State:
+def _state(source: ListSource, error: str, progress: ListProgress | None) -> State:
     if progress is not None:
         return cast(State, progress.step)
     if not source.enabled:
         return "off"
     if source.held:
         return "held"
-    if source.last_error:
+    if error:
         return "failed"
     return "never read" if source.succeeded_at is None else "well"
 

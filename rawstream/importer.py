@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import re
 import resource
@@ -163,7 +164,7 @@ class Refresher:
         self._tell = tell
         self._clock = clock
         self._failures: dict[int, int] = {}
-        self._failed_at: dict[int, float] = {}
+        self._failed: dict[int, tuple[float, str]] = {}  # the last failure: when, and why
         self._asked: dict[int, bool] = {}  # by an operator; whether he insists
         self._wake = asyncio.Event()
         self._trying = asyncio.Lock()
@@ -188,6 +189,13 @@ class Refresher:
         if self._at is not None and self._at.list_id == list_id:
             return self._at
         return ListProgress(list_id, "waiting") if list_id in self._asked else None
+
+    def error_of(self, source: ListSource) -> str:
+        """Why it could not be refreshed the last time; '' if it could. On a full disk that is noted
+        nowhere else.
+        """
+        failed_at, why = self._failed.get(source.id, (-math.inf, ""))
+        return why if failed_at >= (source.refreshed_at or 0) else source.last_error
 
     async def try_out(self, source: ListSource, place: str = "") -> Outcome:
         """See `try_in_child`; one at a time."""
@@ -249,8 +257,8 @@ class Refresher:
     def _due(self, source: ListSource) -> float | None:
         now, failures = self._clock(), self._failures.get(source.id, 0)
         due = due_at(source, failures, now)
-        failed_at = self._failed_at.get(source.id)
-        if due is None or failed_at is None or failed_at > now:
+        failed_at, _why = self._failed.get(source.id, (math.inf, ""))
+        if due is None or failed_at > now:
             return due
         # on a full disk a child can't note its failure: the list would be due again at once
         return max(due, failed_at + retry_seconds(source, failures))
@@ -284,11 +292,11 @@ class Refresher:
     async def _note(self, source: ListSource, outcome: Outcome, name: str) -> None:
         if outcome.ok:
             self._failures.pop(source.id, None)
-            self._failed_at.pop(source.id, None)
+            self._failed.pop(source.id, None)
             logger.info("%s: %s", name, outcome.text)
             return
         failures = self._failures[source.id] = self._failures.get(source.id, 0) + 1
-        self._failed_at[source.id] = self._clock()
+        self._failed[source.id] = (self._clock(), outcome.text)
         if not outcome.noted:
             now = int(self._clock())
             await self._store.lineup.note_refresh(source.id, now=now, error=outcome.text)

@@ -7,6 +7,7 @@ bound. Must not know: what any of it is for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from rawstream.database import FILE_NAME, Database
+from rawstream.errors import StateError
 from rawstream.records import Activity
 from rawstream.store_accounts import AccountStore
 from rawstream.store_credentials import CredentialStore
@@ -120,12 +122,17 @@ class Store:
 
     async def history(self, limit: int = 100, kind: str | None = None) -> list[Activity]:
         """The newest lines first."""
-        await self.flush()
+        await self._flush_if_possible()
         rows = await self.db.read(
             "SELECT * FROM activity WHERE ?1 IS NULL OR kind = ?1 ORDER BY id DESC LIMIT ?2",
             (kind, limit),
         )
         return [_activity(row) for row in rows]
+
+    async def _flush_if_possible(self) -> None:
+        """A disk that takes nothing, of which the books tell, is to hide nobody what it has."""
+        with contextlib.suppress(StateError):
+            await self.flush()
 
     async def history_page(
         self, *, kind: str = "", account: str = "", q: str = "", offset: int = 0, limit: int = 100
@@ -133,7 +140,7 @@ class Store:
         """A part of the lines that are so, the newest first and with their ids, and how many there
         are of them. `q`: a part of any text; its case counts beyond ASCII only.
         """
-        await self.flush()
+        await self._flush_if_possible()
         where = (
             "(?1 = '' OR kind = ?1) AND (?2 = '' OR account = ?2) AND (?3 = '' OR instr(lower("
             "kind || char(10) || account || char(10) || channel || char(10) || address || char(10)"

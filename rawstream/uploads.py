@@ -87,6 +87,10 @@ class Uploads:
         if self.number_of(place) is not None:
             Path(place).unlink(missing_ok=True)
 
+    def drop(self, number: int) -> None:
+        """One that will be nothing."""
+        self._path(number).unlink(missing_ok=True)
+
     def number_of(self, place: str) -> int | None:
         """Which upload a list's place is, None for all other places."""
         path = Path(place)

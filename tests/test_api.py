@@ -11,6 +11,7 @@ from stage import PATIENCE_SECONDS, Stage, stage
 from rawstream.config import Limits
 from rawstream.http_client import ClientResponse, request
 from rawstream.operators import COOKIE
+from rawstream.rest import PROBLEM
 
 
 async def ask(
@@ -32,6 +33,10 @@ async def ask(
     )
 
 
+async def no_more_room(made: Stage, *, full: bool) -> None:
+    await made.worker.store.db._writer.execute(f"PRAGMA query_only = {int(full)}")
+
+
 async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
     async with stage(tmp_path, []) as made:
         password = made.worker.first_password
@@ -41,6 +46,12 @@ async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
         wrong = {"username": "admin", "password": "no"}
         assert (await ask(made, "/api/v1/session", "POST", wrong)).status == 403
         assert (await ask(made, "/api/v1/session", "POST", {"user": 1})).status == 422
+        await no_more_room(made, full=True)
+        kept_nowhere = await ask(
+            made, "/api/v1/session", "POST", {"username": "admin", "password": password}
+        )
+        assert (kept_nowhere.status, kept_nowhere.headers["content-type"]) == (503, PROBLEM)
+        await no_more_room(made, full=False)
         right = {"username": "admin", "password": password}
         answer = await ask(made, "/api/v1/session", "POST", right)
         assert answer.status == 204
@@ -62,6 +73,9 @@ async def test_from_the_first_password_to_the_last_word(tmp_path: Path) -> None:
         assert (behind_his_back.status, "set-cookie" in behind_his_back.headers) == (403, False)
         foreign = {"cookie": cookie, "origin": "http://evil.example"}
         assert (await ask(made, "/api/v1/accounts", "POST", {}, **foreign)).status == 403
+        await no_more_room(made, full=True)
+        assert (await ask(made, "/api/v1/session", "DELETE", cookie=cookie)).status == 503
+        await no_more_room(made, full=False)
         assert (await ask(made, "/api/v1/session", "DELETE", cookie=cookie)).status == 204
         assert (await ask(made, "/api/v1/accounts", cookie=cookie)).status == 401
 

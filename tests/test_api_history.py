@@ -28,6 +28,19 @@ async def test_history_by_kind_account_and_text(desk: Desk) -> None:
     await desk.ask("GET", "/history?limit=0", status=422)
 
 
+async def test_a_disk_that_takes_nothing_hides_no_history(desk: Desk) -> None:
+    desk.open(HistoryOperations(desk.store, LogTail()).table())
+    desk.store.note(Activity(1, "kick", "ana", "", "", "one"))
+    await desk.store.flush()
+    desk.store.note(Activity(2, "kick", "ana", "", "", "two"))
+    await desk.store.db._writer.execute("PRAGMA query_only = 1")
+    told = await desk.ask("GET", "/history")
+    assert [one["text"] for one in told["items"]] == ["one"]
+    assert [one.text for one in await desk.store.history()] == ["one"]
+    await desk.store.db._writer.execute("PRAGMA query_only = 0")
+    assert len((await desk.ask("GET", "/history"))["items"]) == 2
+
+
 async def test_who_edits_what_is_in_the_history_and_no_secret(tmp_path: Path) -> None:
     async with show(tmp_path, []) as desk:
         number = await desk.add_channel(name="La 1")

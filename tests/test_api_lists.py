@@ -17,8 +17,10 @@ from web import Site, site
 
 from rawstream.api_lists import ListOperations
 from rawstream.config import Config, Limits
-from rawstream.importer import Refresher
+from rawstream.errors import StateError
+from rawstream.importer import Outcome, Refresher
 from rawstream.records import ListSource
+from rawstream.uploads import Uploads
 
 PLAYLIST = b"#EXTM3U\n#EXTINF:-1,One\nhttp://h/1.ts\n"
 MORE = b"#EXTM3U\n#EXTINF:-1,One\nhttp://h/1.ts\n#EXTINF:-1,<b>Two\nhttp://h/2.ts\n#EXTINF:-1,x\n"
@@ -127,6 +129,31 @@ async def test_what_fails_says_why_and_what_is_asked_for_is_read(lists: Lists, w
     asked_again = [headers.get("if-none-match") for _path, headers in web.requests]
     assert asked_again == [None, None, '"1"', None]
     await lists.ask("POST", "/lists/99/refresh", {}, status=404)
+
+
+async def test_on_a_full_disk_a_list_says_why_and_no_half_document_stays(
+    lists: Lists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await lists.made(text=PLAYLIST.decode(), enabled=False)
+    await lists.store.db._writer.execute("PRAGMA query_only = 1")
+
+    async def child(*_order: Any) -> Outcome:
+        return Outcome(False, "rawstream.db: database or disk is full")
+
+    monkeypatch.setattr(lists.refresher, "_run", child)
+    await lists.ask("POST", f"/lists/{made['id']}/refresh", {"force": True}, status=202)
+    await lists.refresher.turn()
+    found = await lists.one(made["id"])
+    assert (found["state"], "disk is full" in found["last_error"]) == ("off", True)
+    result = await lists.ask("GET", f"/lists/{made['id']}/result")
+    assert "disk is full" in result["last_error"]
+
+    def full(*_piece: Any) -> int:
+        raise StateError("upload", "No space left on device")
+
+    monkeypatch.setattr(Uploads, "add", full)
+    await lists.ask("POST", "/lists/preview", {"kind": "playlist", "text": "#EXTM3U"}, status=503)
+    assert len(list((tmp_path / "uploads").iterdir())) == 1
 
 
 async def test_a_preview_shows_the_difference_and_writes_nothing(lists: Lists, web: Site) -> None:

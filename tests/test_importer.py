@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,11 @@ async def test_a_failure_that_nobody_could_note_is_not_tried_again_at_once(
     refresher = Refresher(store, Config(data=tmp_path), run=on_a_full_disk, clock=lambda: now)
     assert [await refresher.turn() for _ in range(3)] == [60, 60, 60]
     assert ran == [number]
+    source = await store.lineup.list_source(number)
+    assert source is not None
+    assert (source.last_error, refresher.error_of(source)) == ("", "no space left")
+    later = replace(source, refreshed_at=int(now) + 1)
+    assert refresher.error_of(later) == "", "somebody else could"
 
 
 async def test_a_child_says_how_far_it_is_and_may_be_told_to_insist(
