@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from rawstream.config import Config
 from rawstream.engine_client import shown_url
 from rawstream.errors import ConfigError, StateError
-from rawstream.importer import ListProgress, Refresher
+from rawstream.importer import ListProgress, Outcome, Refresher
 from rawstream.lineup import due_at, release, remove_list, undo_import, usual_interval
 from rawstream.list_views import (
     ListChange,
@@ -41,6 +41,7 @@ from rawstream.list_views import (
     brief_of,
     report_of,
 )
+from rawstream.operators import Operator
 from rawstream.records import ListSource
 from rawstream.redaction import redacted
 from rawstream.rest import Call, Coded, Failed, NotThere, Operation, Page
@@ -64,6 +65,7 @@ class ListOperations:
         self._store = store
         self._refresher = refresher
         self._uploads = Uploads(config.data, limit_bytes=config.limits.list_bytes)
+        self._previews: dict[int, asyncio.Task[Outcome]] = {}  # by the session that wants it
         self._piece_bytes = config.limits.request_body_bytes
 
     def table(self) -> list[Operation]:
@@ -91,7 +93,8 @@ class ListOperations:
                 answer=ListReport,
                 noted=False,
                 errors=(404, 409),
-                description="Nothing is written. A document that can't be had or read is a 422.",
+                description="Nothing is written. A document that can't be had or read is a 422."
+                " Who asks again in the same session ends what he asked before (409).",
             ),
         ]
 
@@ -200,7 +203,7 @@ class ListOperations:
         said = wanted.model_dump(exclude={"list_id", "kind", *_PLACES}, exclude_none=True)
         source = dataclasses.replace(source, url=source.url or place or "", **said)
         try:
-            outcome = await self._refresher.try_out(source, place or source.url)
+            outcome = await self._tried(call.operator, source, place or source.url)
         finally:
             if wanted.text is not None and place is not None:
                 await asyncio.to_thread(self._uploads.remove, place)
@@ -208,6 +211,28 @@ class ListOperations:
         if report is None:
             raise Failed(422, redacted(outcome.text))
         return report
+
+    async def _tried(self, operator: Operator, source: ListSource, place: str) -> Outcome:
+        """A page that asks again has given up what it asked before: that may trickle for minutes,
+        and there is one at a time.
+        """
+        number = operator.credential.id
+        trying = asyncio.create_task(self._refresher.try_out(source, place), name="preview")
+        if operator.credential.kind == "session":
+            former = self._previews.get(number)
+            if former is not None:
+                former.cancel()
+            self._previews[number] = trying
+        try:
+            return await trying
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Failed(409, "another preview was asked for meanwhile") from None
+        finally:
+            if self._previews.get(number) is trying:
+                del self._previews[number]
 
     # -- uploads --
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from operators import Desk
-from stage import stage, until
+from stage import PATIENCE_SECONDS, stage, until
 from test_api import ask
 from web import Site, site
 
@@ -129,6 +129,29 @@ async def test_what_fails_says_why_and_what_is_asked_for_is_read(lists: Lists, w
     asked_again = [headers.get("if-none-match") for _path, headers in web.requests]
     assert asked_again == [None, None, '"1"', None]
     await lists.ask("POST", "/lists/99/refresh", {}, status=404)
+
+
+async def test_a_page_that_asks_for_another_preview_waits_for_no_former_one(lists: Lists) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n#EXTM3U\n")
+        begun.set()
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        body = {"kind": "playlist", "url": url}
+        former = asyncio.create_task(lists.answer("POST", "/lists/preview", body))
+        await begun.wait()
+        body = {"kind": "playlist", "text": PLAYLIST.decode()}
+        assert (await lists.ask("POST", "/lists/preview", body))["playlist"]["entries"] == 1
+        assert (await former).status == 409
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await ended.wait()
 
 
 async def test_on_a_full_disk_a_list_says_why_and_no_half_document_stays(
