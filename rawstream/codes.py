@@ -43,6 +43,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "changed_meanwhile": "it has changed meanwhile; read it again",
     "body_kind": "the body is to be JSON (Content-Type: application/json)",
     "body_broken": "the body is no JSON: {why}",
+    "many_faults": "there are {count} faults in it",
     # what is wrong with a field, by its model
     "required": "Field required",
     "no_field": "no such field",
@@ -115,6 +116,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "preview_place": "say url, upload_id, text or list_id",
     "list_there": "there is a list of this address already",
     "list_busy": "it is being read; wait for its end",
+    "preview_left": "another preview was asked for meanwhile",
     "nothing_to_undo": "there is nothing to take back",
     "list_url": "it takes an address like https://example.org/list.m3u",
     "interval_least": "at least {least}, or 0",

@@ -257,7 +257,7 @@ class Resource:
         except UpstreamError as error:
             return problem(502, str(error))
         except ClashError:
-            return problem(409, "something else has changed meanwhile; read it again")
+            return problem(409, "it has changed meanwhile; read it again")
         except StateError as error:
             return problem(503, str(error))
 
@@ -353,10 +353,10 @@ def _read(model: type[BaseModel], given: Any) -> BaseModel:
             raise Failed(422, f"there are {error.error_count()} faults in it") from None
         found = [
             FieldProblem.of(_dotted(one), _sentence(one))
-            for one in error.errors(include_url=False, include_context=False)
+            for one in error.errors(include_url=False, include_context=False)[:_FAULTS_TOLD]
         ]
         first = f"{found[0].field}: {found[0].problem}" if found[0].field else found[0].problem
-        raise Failed(422, first, found[:_FAULTS_TOLD]) from None
+        raise Failed(422, first, found) from None
 
 
 def _dotted(error: ErrorDetails) -> str:
