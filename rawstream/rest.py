@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -287,10 +288,13 @@ def resources(
 ) -> list[Resource]:
     """The operations by path, in the order of the table. `note`: told of each edit."""
     found: dict[str, Resource] = {}
-    edits = asyncio.Lock()
+    edits: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     for operation in operations:
         path = PREFIX + operation.path
-        resource = found.setdefault(path, Resource(path, note=note, edits=edits))
+        noun = operation.path.split("/")[
+            1
+        ]  # a list that is long to remove keeps no account waiting
+        resource = found.setdefault(path, Resource(path, note=note, edits=edits[noun]))
         assert operation.method not in resource.operations, f"{operation.method} {path} twice"
         resource.operations[operation.method] = operation
     return list(found.values())
