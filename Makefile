@@ -32,7 +32,7 @@ demo: $(RUN_STAMP) ## play something now: the server over a simulated engine (AR
 	@exec $(BIN)/rawstream demo $(ARGS)
 
 test: $(DEV_STAMP) $(JS_STAMP) ## the test suite without the minutes-long plays (TESTS=tests/test_mux.py picks one file)
-	@$(BIN)/python -m pytest -m "not slow" -n 4 $(TESTS)
+	@$(BIN)/python -m pytest -m "not slow" -n 4 --dist worksteal $(TESTS)
 
 test-slow: $(DEV_STAMP) $(JS_STAMP) ## the minutes-long plays, and Kodi where scripts/install_kodi.sh has put it
 	@$(BIN)/python -m pytest -m slow --timeout 900 $(TESTS)
