@@ -51,7 +51,7 @@ class Stage(Protocol):
     def viewer_count(self, key: str) -> int: ...
 
 
-class Happening:
+class Notice:
     """One of what happens once: a step of a ladder, a line of history. Written when it is told."""
 
     __slots__ = ("_frame", "data", "kind", "number")
@@ -76,7 +76,7 @@ class Listener:
     def __init__(self, operator: Operator, keys: tuple[str, ...], seen: int, now: float) -> None:
         self.operator = operator
         self.keys = keys
-        self.seen = seen  # the last happening he was told
+        self.seen = seen  # the last notice he was told
         self.sink: Sink
         self.whole = True  # he is to be told all that is so
         self.paused_since: float | None = None
@@ -98,8 +98,8 @@ class EventBus:
         self._clock = clock
         # numbers of another life of ours mean nothing
         self._run = secrets.token_hex(4)
-        self._ring: deque[Happening] = deque(maxlen=_REMEMBERED)
-        self._steps: deque[Happening] = deque(maxlen=_LATELY)
+        self._ring: deque[Notice] = deque(maxlen=_REMEMBERED)
+        self._steps: deque[Notice] = deque(maxlen=_LATELY)
         self._number = 0
         self._listeners: set[Listener] = set()
         self._rounds: asyncio.Task[None] | None = None
@@ -116,10 +116,10 @@ class EventBus:
     def tell(self, kind: str, data: Fields) -> None:
         """This has happened. `data`: values that JSON knows."""
         self._number += 1
-        happening = Happening(self._number, kind, data)
-        self._ring.append(happening)
+        notice = Notice(self._number, kind, data)
+        self._ring.append(notice)
         if kind == "ladder":
-            self._steps.append(happening)
+            self._steps.append(notice)
 
     # -- who listens -------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class EventBus:
             listener.wrote_at = now
             listener.sink.write(data)
 
-    def _since(self, seen: int) -> list[Happening]:
+    def _since(self, seen: int) -> list[Notice]:
         if seen >= self._number:
             return []
         return [one for one in self._ring if one.number > seen]
