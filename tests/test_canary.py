@@ -27,6 +27,7 @@ import pytest
 from aiohttp import web
 from front_door import Heard, ask
 from playwright.async_api import Browser, Page, Response, expect
+from playwright.async_api import Error as PlaywrightError
 from stage import PATIENCE_SECONDS, until
 from test_dashboard import PAGES, Operator, browser, operator
 from web import serving
@@ -687,7 +688,14 @@ class Watch:
         self.aviary.see(place_of(path), f"{path} in the page", await response.body())
 
     async def look(self, place: str = "a page") -> None:
-        self.aviary.see(place, self.page.url, str(await self.page.evaluate(HELD)))
+        while True:
+            try:
+                held = await self.page.evaluate(HELD)
+                break
+            except PlaywrightError as error:  # the page was just leaving for another
+                if "navigation" not in str(error):
+                    raise
+        self.aviary.see(place, self.page.url, str(held))
         await asyncio.gather(*self._reading, return_exceptions=True)
 
 

@@ -232,6 +232,7 @@ async def test_a_series_is_found_named_and_given_a_cover(
         await one.field("series.name").fill("Breaking Good")
         await one.assert_accessible()
         await one.button("save").click()
+        await expect(dialog).to_have_count(0)
         await one.field("series.search").fill("")
         await expect(rows(one)).to_have_count(2)
         await one.button("series.episodes", name="Breaking Good").click()
