@@ -10,7 +10,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -45,12 +45,3 @@ def player_command(name: str, *arguments: str) -> Sequence[str]:
     env = find_program("env")
     home = ["HOME=/tmp", "XDG_RUNTIME_DIR=/tmp", "XDG_CONFIG_HOME=/tmp/.config"]
     return [runuser, "-u", ORDINARY_USER, "--", env, *home, path, *arguments]
-
-
-# its null device goes by the clock: on a busy machine mpv itself may feed it too late
-_LATE: Final = ("Audio device underrun detected.", "[ao/null] underrun during draining")
-
-
-def complaints_of_mpv(*said: str) -> list[str]:
-    """The lines of what mpv says when only warnings are shown."""
-    return [line for line in "".join(said).splitlines() if line.strip() and line not in _LATE]

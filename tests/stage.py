@@ -122,18 +122,6 @@ def whole_units(packets: bytes) -> bytes:
     )
 
 
-def places_of_cuts(packets: bytes) -> list[int]:
-    """Where each cut is announced: the first of the packets without payload, one per PID, that
-    carry a discontinuity_indicator (ISO/IEC 13818-1, 2.4.3.5).
-    """
-    marks = [
-        at
-        for at in range(0, len(packets), PACKET_SIZE)
-        if packets[at + 3] & 0x30 == 0x20 and packets[at + 4] and packets[at + 5] & 0x80
-    ]
-    return [at for at in marks if at - PACKET_SIZE not in marks]
-
-
 def pid_of(packets: bytes, number: int) -> int:
     at = number * PACKET_SIZE
     return (packets[at + 1] & 0x1F) << 8 | packets[at + 2]

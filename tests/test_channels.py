@@ -5,11 +5,10 @@ end.
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from stage import Player, Stage, places_of_cuts, quick_contents, stage, until, whole_units
+from stage import Player, Stage, quick_contents, stage, until, whole_units
 from ts_clips import decode
 
 from rawstream.config import Timeouts
@@ -39,10 +38,8 @@ def assert_plays_around_a_fault(player: Player) -> None:
     assert ContinuityChecker().feed(packets) == []
     decoded = decode(whole_units(packets), torn=True)
     assert decoded.pictures
-    # on a busy machine a source may be cut more than once; each cut tears what it falls into
-    torn = sorted(decoded.torn)
-    places = [at for before, at in pairwise([-90_000, *torn]) if at - before >= 90_000]
-    assert len(places) <= len(places_of_cuts(packets)), "only what cuts have torn"
+    if decoded.torn:
+        assert max(decoded.torn) - min(decoded.torn) < 90_000, "only what the cut has torn"
     assert len(set(decoded.pictures)) == len(decoded.pictures), "a picture was shown twice"
 
 

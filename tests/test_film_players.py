@@ -24,7 +24,7 @@ from film_stage import (
     show,
 )
 from front_door import run
-from players import ORDINARY_USER, complaints_of_mpv, find_program, player_command
+from players import ORDINARY_USER, find_program, player_command
 from stage import PATIENCE_SECONDS, Stage, stage
 from test_players import errors_of
 from test_reverse_proxy import MAIN, free_port
@@ -175,7 +175,7 @@ async def test_mpv_begins_in_the_middle(
         (told,) = (line for line in out.splitlines() if line.startswith("seekable="))
         assert told.startswith("seekable=yes whole=no at=")
         assert told.endswith(("=49", "=50", "=51"))
-        rest = [line for line in complaints_of_mpv(out, errors) if line != told]
+        rest = [line for line in (out + errors).splitlines() if line != told and line.strip()]
         assert rest in ([], ["[mkv] Discarding potentially broken or useless index."])
         assert made.seeks_to(0.4)
 

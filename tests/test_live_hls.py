@@ -238,9 +238,7 @@ async def test_hls_js_plays_on_past_the_discontinuity_when_an_engine_dies(tmp_pa
                 lambda report: bool(report.fatal) or report.shown[-1] >= newest + 12,
                 4 * PATIENCE_SECONDS,
             )
-    # at its very start a browser of a busy machine may have to be pushed by hls.js
-    errors = [one for one in report.errors if one.fatal or one.at > 0.1]
-    assert (errors, report.waits) == ([], [])
+    assert (report.errors, report.waits) == ([], [])
     assert report.shown == list(range(report.shown[0], report.shown[-1] + 1))
     first = report.breaks[0]
     assert report.breaks == [first, first + 1]
